@@ -1,0 +1,115 @@
+//! One object of any kind, as the store keeps it.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::api::{Configuration, Revision, Route, Service};
+use crate::kind::Kind;
+use crate::meta::{ObjectKey, ObjectMeta};
+
+/// An object of a kind that has decisions of its own, or a [`Dynamic`] one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    Service(Box<Service>),
+    Configuration(Box<Configuration>),
+    Revision(Box<Revision>),
+    Route(Box<Route>),
+    Dynamic(Box<Dynamic>),
+}
+
+/// An object that is kept as it was given; `body` is everything but `metadata`, `apiVersion` and
+/// `kind`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dynamic {
+    pub kind: Kind,
+    pub metadata: ObjectMeta,
+    pub body: Map<String, Value>,
+}
+
+impl Object {
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::Configuration(_) => Kind::Configuration,
+            Self::Revision(_) => Kind::Revision,
+            Self::Route(_) => Kind::Route,
+            Self::Dynamic(object) => object.kind,
+        }
+    }
+
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Service(object) => &object.metadata,
+            Self::Configuration(object) => &object.metadata,
+            Self::Revision(object) => &object.metadata,
+            Self::Route(object) => &object.metadata,
+            Self::Dynamic(object) => &object.metadata,
+        }
+    }
+
+    pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Self::Service(object) => &mut object.metadata,
+            Self::Configuration(object) => &mut object.metadata,
+            Self::Revision(object) => &mut object.metadata,
+            Self::Route(object) => &mut object.metadata,
+            Self::Dynamic(object) => &mut object.metadata,
+        }
+    }
+
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        self.metadata().key()
+    }
+
+    /// The object as JSON, keys sorted, with `apiVersion` and `kind`.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Service(object) => encode(object),
+            Self::Configuration(object) => encode(object),
+            Self::Revision(object) => encode(object),
+            Self::Route(object) => encode(object),
+            Self::Dynamic(object) => {
+                let mut body = object.body.clone();
+                body.insert("apiVersion".into(), object.kind.api_version().into());
+                body.insert("kind".into(), object.kind.names().kind.into());
+                body.insert("metadata".into(), encode(&object.metadata));
+                Value::Object(body)
+            }
+        }
+    }
+}
+
+fn encode<T: Serialize>(object: &T) -> Value {
+    serde_json::to_value(object).expect("API types have string keys and no failing serializer")
+}
+
+macro_rules! typed {
+    ($kind:ident) => {
+        impl From<$kind> for Object {
+            fn from(object: $kind) -> Self {
+                Self::$kind(Box::new(object))
+            }
+        }
+
+        impl<'a> TryFrom<&'a Object> for &'a $kind {
+            type Error = Kind;
+
+            /// Fails with the kind that the object has instead.
+            fn try_from(object: &'a Object) -> Result<Self, Kind> {
+                match object {
+                    Object::$kind(object) => Ok(object),
+                    other => Err(other.kind()),
+                }
+            }
+        }
+    };
+}
+
+typed!(Service);
+typed!(Configuration);
+typed!(Revision);
+typed!(Route);
