@@ -1,0 +1,424 @@
+//! The objects, their versions, and the log of what happened to them.
+//!
+//! Input: objects that `admit` let in, and statuses. Output: snapshots, and for each watcher every
+//! event once, in order. One counter orders all events; it is the `resourceVersion` of an object.
+//!
+//! Invariants: an object's status changes through [`Store::write_status`] only; `generation` rises
+//! when something outside `metadata` and `status` changes; deleting an object deletes what it
+//! controls, in the same commit; a watcher gets every event after its version, or [`Gone`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serve_core::api::{ConfigurationStatus, RevisionStatus, RouteStatus, ServiceStatus};
+use serve_core::kind::Kind;
+use serve_core::meta::ObjectKey;
+use serve_core::object::Object;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+
+/// Events kept for watchers that resume. A watcher that is further behind lists again.
+const LOG_LENGTH: usize = 10_000;
+
+/// Names an object of any kind.
+pub type Id = (Kind, ObjectKey);
+
+/// The store. Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    /// The newest revision, for those who wait for the next event.
+    head: watch::Sender<u64>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<Id, Arc<Object>>,
+    /// Owner's uid → the objects it controls.
+    controlled: HashMap<String, BTreeSet<Id>>,
+    revision: u64,
+    log: VecDeque<Event>,
+}
+
+/// What happened to one object.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Where in the order of all events this one stands.
+    pub revision: u64,
+    pub change: Change,
+    /// The object after the change; for a deletion its last state, at the deletion's version.
+    pub object: Arc<Object>,
+    /// The object before the change; none for one just created.
+    pub previous: Option<Arc<Object>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// A new status, of the kind that it is written to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    Service(ServiceStatus),
+    Configuration(ConfigurationStatus),
+    Revision(RevisionStatus),
+    Route(RouteStatus),
+}
+
+/// Why a write was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{} \"{}\" already exists", .0.0.names().plural, .0.1.name)]
+    AlreadyExists(Id),
+    #[error("{} \"{}\" not found", .0.0.names().plural, .0.1.name)]
+    NotFound(Id),
+    /// The object changed since it was read.
+    #[error("{} \"{}\": the object has been modified", .0.0.names().plural, .0.1.name)]
+    Conflict(Id),
+}
+
+/// Events after this version are no longer kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version: {asked} ({oldest})")]
+pub struct Gone {
+    pub asked: u64,
+    pub oldest: u64,
+}
+
+impl Store {
+    /// An empty store in memory.
+    #[must_use]
+    pub fn in_memory(clock: Clock) -> Self {
+        let state = Mutex::new(State::default());
+        Self {
+            inner: Arc::new(Inner {
+                state,
+                head: watch::Sender::new(0),
+                clock,
+            }),
+        }
+    }
+
+    #[must_use]
+    pub fn get(&self, kind: Kind, key: &ObjectKey) -> Option<Arc<Object>> {
+        self.lock().objects.get(&(kind, key.clone())).cloned()
+    }
+
+    /// The objects of a kind, by key, and the version that this list shows.
+    #[must_use]
+    pub fn list(&self, kind: Kind, namespace: Option<&str>) -> (Vec<Arc<Object>>, u64) {
+        let state = self.lock();
+        let start = (kind, ObjectKey::new(namespace.unwrap_or_default(), ""));
+        let objects = state
+            .objects
+            .range((Bound::Included(start), Bound::Unbounded))
+            .take_while(|((k, key), _)| {
+                *k == kind && namespace.is_none_or(|namespace| key.namespace == namespace)
+            })
+            .map(|(_, object)| object.clone())
+            .collect();
+        (objects, state.revision)
+    }
+
+    /// The objects of a kind that the object with this uid controls, by key.
+    #[must_use]
+    pub fn controlled_by(&self, uid: &str, kind: Kind) -> Vec<Arc<Object>> {
+        let state = self.lock();
+        let ids = state.controlled.get(uid).into_iter().flatten();
+        ids.filter(|id| id.0 == kind)
+            .filter_map(|id| state.objects.get(id).cloned())
+            .collect()
+    }
+
+    /// Adds an object: gives it a name when only `generateName` is set, a uid, a creation time and
+    /// generation 1.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`].
+    pub fn create(&self, mut object: Object) -> Result<Arc<Object>, Error> {
+        let now = self.inner.clock.now().truncated();
+        let mut state = self.lock();
+        let kind = object.kind();
+        let meta = object.metadata_mut();
+        if meta.name.is_empty() && !meta.generate_name.is_empty() {
+            meta.name = format!("{}{}", meta.generate_name, random_suffix());
+        }
+        let id = (kind, meta.key());
+        if state.objects.contains_key(&id) {
+            return Err(Error::AlreadyExists(id));
+        }
+        meta.uid = random_uid();
+        meta.creation_timestamp = Some(now);
+        meta.generation = 1;
+        Ok(self.commit(&mut state, Change::Added, object))
+    }
+
+    /// Replaces an object but for its status. A `resourceVersion` that is set must be the current
+    /// one. Nothing is written when nothing changes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`].
+    pub fn update(&self, mut object: Object) -> Result<Arc<Object>, Error> {
+        let mut state = self.lock();
+        let id = (object.kind(), object.key());
+        let old = state
+            .objects
+            .get(&id)
+            .cloned()
+            .ok_or(Error::NotFound(id.clone()))?;
+        let asked = &object.metadata().resource_version;
+        if !asked.is_empty() && *asked != old.metadata().resource_version {
+            return Err(Error::Conflict(id));
+        }
+        copy_status(&old, &mut object);
+        let meta = object.metadata_mut();
+        let before = old.metadata();
+        meta.uid.clone_from(&before.uid);
+        meta.creation_timestamp = before.creation_timestamp;
+        meta.deletion_timestamp = before.deletion_timestamp;
+        meta.generation = before.generation;
+        meta.resource_version.clone_from(&before.resource_version);
+        if object == *old {
+            return Ok(old);
+        }
+        if !same_but_for_metadata(&old, &mut object) {
+            object.metadata_mut().generation += 1;
+        }
+        Ok(self.commit(&mut state, Change::Modified, object))
+    }
+
+    /// Replaces the status of an object. `resource_version` is the one the decision was made on;
+    /// empty skips the check. Nothing is written when nothing changes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`].
+    pub fn write_status(
+        &self,
+        key: &ObjectKey,
+        resource_version: &str,
+        status: Status,
+    ) -> Result<Arc<Object>, Error> {
+        let mut state = self.lock();
+        let id = (status.kind(), key.clone());
+        let old = state
+            .objects
+            .get(&id)
+            .cloned()
+            .ok_or(Error::NotFound(id.clone()))?;
+        if !resource_version.is_empty() && resource_version != old.metadata().resource_version {
+            return Err(Error::Conflict(id));
+        }
+        let mut object = Object::clone(&old);
+        match (&mut object, status) {
+            (Object::Service(object), Status::Service(status)) => object.status = status,
+            (Object::Configuration(object), Status::Configuration(status)) => {
+                object.status = status;
+            }
+            (Object::Revision(object), Status::Revision(status)) => object.status = status,
+            (Object::Route(object), Status::Route(status)) => object.status = status,
+            _ => return Err(Error::NotFound(id)),
+        }
+        if object == *old {
+            return Ok(old);
+        }
+        Ok(self.commit(&mut state, Change::Modified, object))
+    }
+
+    /// Deletes an object and all that it controls. `uid` that is set must be the object's.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`].
+    pub fn delete(&self, kind: Kind, key: &ObjectKey, uid: Option<&str>) -> Result<(), Error> {
+        let mut state = self.lock();
+        let id = (kind, key.clone());
+        let object = state.objects.get(&id).ok_or(Error::NotFound(id.clone()))?;
+        if uid.is_some_and(|uid| uid != object.metadata().uid) {
+            return Err(Error::Conflict(id));
+        }
+        let mut doomed = VecDeque::from([id]);
+        while let Some(id) = doomed.pop_front() {
+            let Some(object) = state.objects.get(&id).cloned() else {
+                continue;
+            };
+            doomed.extend(
+                state
+                    .controlled
+                    .remove(&object.metadata().uid)
+                    .unwrap_or_default(),
+            );
+            self.commit(&mut state, Change::Deleted, Object::clone(&object));
+        }
+        Ok(())
+    }
+
+    /// The events after `revision`, as far as they happened, without waiting.
+    ///
+    /// # Errors
+    /// [`Gone`] when some of them are no longer kept.
+    pub fn events_after(&self, revision: u64) -> Result<Vec<Event>, Gone> {
+        let state = self.lock();
+        let oldest = state
+            .log
+            .front()
+            .map_or(state.revision, |event| event.revision - 1);
+        if revision < oldest {
+            return Err(Gone {
+                asked: revision,
+                oldest,
+            });
+        }
+        let start = state
+            .log
+            .partition_point(|event| event.revision <= revision);
+        Ok(state.log.range(start..).cloned().collect())
+    }
+
+    /// The version of the newest event; 0 before the first.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.lock().revision
+    }
+
+    /// A receiver that is woken by each new event. It carries the version of the newest.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<u64> {
+        self.inner.head.subscribe()
+    }
+
+    /// Waits until `condition` holds for an object (or its absence) and returns that object.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn wait_for(
+        &self,
+        kind: Kind,
+        key: &ObjectKey,
+        mut condition: impl FnMut(Option<&Object>) -> bool,
+    ) -> Option<Arc<Object>> {
+        let mut head = self.head();
+        loop {
+            head.borrow_and_update();
+            let object = self.get(kind, key);
+            if condition(object.as_deref()) {
+                return object;
+            }
+            head.changed()
+                .await
+                .expect("the store that owns the sender is borrowed here");
+        }
+    }
+
+    fn commit(&self, state: &mut State, change: Change, mut object: Object) -> Arc<Object> {
+        state.revision += 1;
+        let revision = state.revision;
+        object.metadata_mut().resource_version = revision.to_string();
+        let id = (object.kind(), object.key());
+        let object = Arc::new(object);
+        let previous = match change {
+            Change::Added | Change::Modified => state.objects.insert(id.clone(), object.clone()),
+            Change::Deleted => state.objects.remove(&id),
+        };
+        let owner = |object: &Object| object.metadata().controller().map(|o| o.uid.clone());
+        if let Some(uid) = previous.as_deref().and_then(owner)
+            && let Some(ids) = state.controlled.get_mut(&uid)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                state.controlled.remove(&uid);
+            }
+        }
+        if change != Change::Deleted
+            && let Some(uid) = owner(&object)
+        {
+            state.controlled.entry(uid).or_default().insert(id);
+        }
+        if state.log.len() == LOG_LENGTH {
+            state.log.pop_front();
+        }
+        state.log.push_back(Event {
+            revision,
+            change,
+            object: object.clone(),
+            previous,
+        });
+        self.inner.head.send_replace(revision);
+        object
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every critical section either completes or changes nothing that a reader relies on.
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::Configuration(_) => Kind::Configuration,
+            Self::Revision(_) => Kind::Revision,
+            Self::Route(_) => Kind::Route,
+        }
+    }
+}
+
+fn copy_status(from: &Object, to: &mut Object) {
+    match (from, to) {
+        (Object::Service(from), Object::Service(to)) => to.status.clone_from(&from.status),
+        (Object::Configuration(from), Object::Configuration(to)) => {
+            to.status.clone_from(&from.status);
+        }
+        (Object::Revision(from), Object::Revision(to)) => to.status.clone_from(&from.status),
+        (Object::Route(from), Object::Route(to)) => to.status.clone_from(&from.status),
+        _ => {}
+    }
+}
+
+/// Whether two objects with the same status differ in their metadata at most.
+fn same_but_for_metadata(old: &Object, new: &mut Object) -> bool {
+    let kept = std::mem::replace(new.metadata_mut(), old.metadata().clone());
+    let same = *old == *new;
+    *new.metadata_mut() = kept;
+    same
+}
+
+/// A random (version 4) UUID.
+fn random_uid() -> String {
+    let bits = fastrand::u128(..);
+    let bits = bits & !(0xf << 76) | 0x4 << 76;
+    let bits = bits & !(0x3 << 62) | 0x2 << 62;
+    let hex = format!("{bits:032x}");
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
+}
+
+/// Five characters of the alphabet that Kubernetes uses for `generateName`: no vowels, so that no
+/// words appear.
+fn random_suffix() -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    (0..5)
+        .map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
