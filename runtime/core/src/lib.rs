@@ -5,9 +5,22 @@
 //! file or a socket, starts a task, takes a lock or writes a log line.
 
 pub mod api;
+pub mod autoscale;
+pub mod breaker;
 pub mod conditions;
+pub mod duration;
+pub mod field_error;
+pub mod forwarded;
+pub mod image_reference;
 pub mod keys;
 pub mod kind;
 pub mod meta;
+pub mod names;
 pub mod object;
+pub mod quantity;
+pub mod reconcile;
+pub mod resources;
+pub mod settings;
+mod text;
 pub mod time;
+pub mod traffic;

@@ -1,11 +1,15 @@
 //! One object of any kind, as the store keeps it.
 
+mod decode;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::api::{Configuration, Revision, Route, Service};
+use crate::api::{Configuration, DomainMapping, Revision, Route, Service};
 use crate::kind::Kind;
 use crate::meta::{ObjectKey, ObjectMeta};
+
+pub use decode::{DecodeError, drop_nulls};
 
 /// An object of a kind that has decisions of its own, or a [`Dynamic`] one.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +18,7 @@ pub enum Object {
     Configuration(Box<Configuration>),
     Revision(Box<Revision>),
     Route(Box<Route>),
+    DomainMapping(Box<DomainMapping>),
     Dynamic(Box<Dynamic>),
 }
 
@@ -34,6 +39,7 @@ impl Object {
             Self::Configuration(_) => Kind::Configuration,
             Self::Revision(_) => Kind::Revision,
             Self::Route(_) => Kind::Route,
+            Self::DomainMapping(_) => Kind::DomainMapping,
             Self::Dynamic(object) => object.kind,
         }
     }
@@ -45,6 +51,7 @@ impl Object {
             Self::Configuration(object) => &object.metadata,
             Self::Revision(object) => &object.metadata,
             Self::Route(object) => &object.metadata,
+            Self::DomainMapping(object) => &object.metadata,
             Self::Dynamic(object) => &object.metadata,
         }
     }
@@ -55,6 +62,7 @@ impl Object {
             Self::Configuration(object) => &mut object.metadata,
             Self::Revision(object) => &mut object.metadata,
             Self::Route(object) => &mut object.metadata,
+            Self::DomainMapping(object) => &mut object.metadata,
             Self::Dynamic(object) => &mut object.metadata,
         }
     }
@@ -72,6 +80,7 @@ impl Object {
             Self::Configuration(object) => encode(object),
             Self::Revision(object) => encode(object),
             Self::Route(object) => encode(object),
+            Self::DomainMapping(object) => encode(object),
             Self::Dynamic(object) => {
                 let mut body = object.body.clone();
                 body.insert("apiVersion".into(), object.kind.api_version().into());
@@ -113,3 +122,10 @@ typed!(Service);
 typed!(Configuration);
 typed!(Revision);
 typed!(Route);
+typed!(DomainMapping);
+
+impl From<Dynamic> for Object {
+    fn from(object: Dynamic) -> Self {
+        Self::Dynamic(Box::new(object))
+    }
+}

@@ -115,26 +115,25 @@ fn parse(text: &str) -> Option<Timestamp> {
     let year = digits(fields.next()?, 4)?;
     let month = digits(fields.next()?, 2)?;
     let day = digits(fields.next()?, 2)?;
-    let (clock, offset) = match time.strip_suffix(['Z', 'z']) {
-        Some(clock) => (clock, 0),
-        None => {
-            let at = time.rfind(['+', '-'])?;
-            let (clock, zone) = time.split_at(at);
-            let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-            let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let seconds = hours * 3600 + minutes * 60;
-            (
-                clock,
-                if zone.starts_with('-') {
-                    -seconds
-                } else {
-                    seconds
-                },
-            )
+    let (clock, offset) = if let Some(clock) = time.strip_suffix(['Z', 'z']) {
+        (clock, 0)
+    } else {
+        let at = time.rfind(['+', '-'])?;
+        let (clock, zone) = time.split_at(at);
+        let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+        let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
+        if hours > 23 || minutes > 59 {
+            return None;
         }
+        let seconds = hours * 3600 + minutes * 60;
+        (
+            clock,
+            if zone.starts_with('-') {
+                -seconds
+            } else {
+                seconds
+            },
+        )
     };
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
     let mut fields = clock.splitn(3, ':');

@@ -1,11 +1,17 @@
 //! Configuration: a template whose every change makes a Revision.
 
+mod defaults;
+mod validation;
+
 use serde::{Deserialize, Serialize};
 
 use super::RevisionTemplate;
 use crate::conditions::Condition;
 use crate::kind::Kind;
 use crate::meta::ObjectMeta;
+
+pub(super) use defaults::apply_defaults;
+pub(super) use validation::validate;
 
 /// A Knative Configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,8 @@
 //! Revision: one immutable version of the code and its settings; and the template that makes it.
 
+mod defaults;
+mod validation;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +12,9 @@ use super::podspec::{Container, PodSpec};
 use crate::conditions::Condition;
 use crate::kind::Kind;
 use crate::meta::ObjectMeta;
+
+pub(super) use defaults::{apply_defaults, apply_template_defaults};
+pub(super) use validation::{name_change, validate, validate_template};
 
 /// A Knative Revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,10 +1,16 @@
 //! Route: which share of a host's requests each Revision gets.
 
+mod defaults;
+mod validation;
+
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::Condition;
 use crate::kind::Kind;
 use crate::meta::ObjectMeta;
+
+pub(super) use defaults::apply_defaults;
+pub(super) use validation::{TrafficOf, validate, validate_traffic};
 
 /// A Knative Route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

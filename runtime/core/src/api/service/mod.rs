@@ -1,11 +1,17 @@
 //! Knative Service: one template and where its traffic goes.
 
+mod defaults;
+mod validation;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Address, RevisionTemplate, TrafficTarget};
 use crate::conditions::Condition;
 use crate::kind::Kind;
 use crate::meta::ObjectMeta;
+
+pub(super) use defaults::apply_defaults;
+pub(super) use validation::validate;
 
 /// A Knative Service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,279 @@
+//! The Revision reconciler: shows what the data plane knows of a Revision.
+//!
+//! ```text
+//!   image        start       replicas        ResourcesAvailable  ContainerHealthy
+//!   Resolving    –           –               Unknown Resolving…  (as it was)
+//!   Failed       –           –               (as it was)         False ContainerMissing
+//!   Resolved     Pending     not reached     Unknown Deploying   Unknown Deploying
+//!   Resolved     Failed      –               False, or           False ExitCode…
+//!   Resolved     Started     initial reached True                True
+//! ```
+//!
+//! A Revision that has been ready stays so while its facts are Pending or Resolving, as they are
+//! after this program was started again: what it showed before still holds. It also stays ready at
+//! zero replicas.
+//!
+//! # Source
+//!
+//! knative/serving pkg/reconciler/revision/{revision,reconcile_resources}.go and
+//! pkg/apis/serving/v1/revision_lifecycle.go. Differs: a failure ends when the facts say that the
+//! Revision runs, where Knative may keep showing it.
+
+use super::{Event, Plan};
+use crate::api::{ContainerStatus, Revision, RevisionStatus};
+use crate::conditions::{
+    self, ACTIVE, CONTAINER_HEALTHY, Condition, ConditionStatus, Manager, RESOURCES_AVAILABLE, Set,
+};
+use crate::time::Timestamp;
+
+const DEPLOYING: &str = "Deploying";
+
+/// What the reconciler looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub revision: &'a Revision,
+    pub facts: &'a Facts,
+    /// `logging.revision-url-template` of config-observability; empty for no URL.
+    pub log_url_template: &'a str,
+}
+
+/// What the data plane has observed of a Revision.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    pub image: ImageFact,
+    pub start: StartFact,
+    /// Whether requests can be answered at once; `None` until the autoscaler has said something.
+    pub active: Option<ActiveFact>,
+    /// Whether the initial scale was reached once, which it need not be again.
+    pub is_initialized: bool,
+    /// Ready replicas; `None` when not known.
+    pub actual_replicas: Option<i32>,
+    /// Replicas that the autoscaler wants; `None` when not known.
+    pub desired_replicas: Option<i32>,
+}
+
+/// Whether the images are known by digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ImageFact {
+    #[default]
+    Resolving,
+    /// One for each container, in their order. A digest is empty where none is asked for.
+    Resolved {
+        containers: Vec<ContainerStatus>,
+        init_containers: Vec<ContainerStatus>,
+    },
+    /// `image` as the container names it; `message` is what went wrong, such as
+    /// `failed to resolve image to digest: …`.
+    Failed { image: String, message: String },
+}
+
+/// Whether the code has been started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StartFact {
+    #[default]
+    Pending,
+    /// Code was started, and is ready or was.
+    Started,
+    /// No replica could be started, or none stays up. `ExitCode…` and `ContainerMissing` are the
+    /// code's own failures, each other reason is a lack of resources.
+    Failed { reason: String, message: String },
+}
+
+impl StartFact {
+    /// The code ended by itself with exit code `code`. `message` is its last output.
+    #[must_use]
+    pub fn exited(code: i32, message: &str) -> Self {
+        let message = if code == 0 && message.is_empty() {
+            "container exited with no error"
+        } else {
+            message
+        };
+        Self::Failed {
+            reason: format!("ExitCode{code}"),
+            message: format!("Container failed with: {message}"),
+        }
+    }
+}
+
+/// The Ready condition of the Revision's PodAutoscaler.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActiveFact {
+    pub status: ConditionStatus,
+    pub reason: String,
+    pub message: String,
+}
+
+impl ActiveFact {
+    /// There are enough ready replicas.
+    #[must_use]
+    pub fn active() -> Self {
+        Self {
+            status: ConditionStatus::True,
+            ..Self::default()
+        }
+    }
+
+    /// Replicas are being started for waiting requests, or for the first time.
+    #[must_use]
+    pub fn activating() -> Self {
+        Self {
+            status: ConditionStatus::Unknown,
+            reason: "Queued".to_owned(),
+            message: "Requests to the target are being buffered as resources are provisioned."
+                .to_owned(),
+        }
+    }
+
+    /// There are no replicas, since there are no requests.
+    #[must_use]
+    pub fn inactive() -> Self {
+        Self {
+            status: ConditionStatus::False,
+            reason: "NoTraffic".to_owned(),
+            message: "The target is not receiving traffic.".to_owned(),
+        }
+    }
+
+    /// No replica became ready before the progress deadline.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        Self {
+            status: ConditionStatus::False,
+            reason: TIMED_OUT.to_owned(),
+            message: "The target could not be activated.".to_owned(),
+        }
+    }
+}
+
+const TIMED_OUT: &str = "TimedOut";
+
+/// Plans for a Revision that exists; one that is being deleted needs nothing.
+#[must_use]
+pub fn revision(view: &View<'_>, now: Timestamp) -> Plan<RevisionStatus> {
+    let mut plan = Plan::default();
+    let metadata = &view.revision.metadata;
+    if metadata.deletion_timestamp.is_some() {
+        return plan;
+    }
+    let before = &view.revision.status;
+    let new_generation = !conditions::is_observed(metadata, before.observed_generation);
+    let was_ready = is_ready(view.revision, before);
+
+    let mut status = before.clone();
+    status.log_url = view
+        .log_url_template
+        .replace("${REVISION_UID}", &metadata.uid);
+    let mut conditions = Manager::begin(Set::REVISION, &before.conditions, new_generation);
+    if resolve(view, &mut status, &mut conditions) {
+        show_start(view.facts, was_ready, &mut conditions);
+        show_scale(view.facts, was_ready, &mut status, &mut conditions);
+    }
+    status.conditions = conditions.finish(now);
+    status.observed_generation = Some(metadata.generation);
+    if !was_ready && is_ready(view.revision, &status) {
+        let message = "Revision becomes ready upon all resources being ready";
+        plan.events.push(Event::normal("RevisionReady", message));
+    }
+    plan.set_status(before, status);
+    plan
+}
+
+fn is_ready(revision: &Revision, status: &RevisionStatus) -> bool {
+    let observed = status.observed_generation;
+    conditions::settled(&revision.metadata, observed, &status.conditions)
+        == Some(ConditionStatus::True)
+}
+
+/// Shows the images; `false` when there is nothing to run yet.
+fn resolve(view: &View<'_>, status: &mut RevisionStatus, conditions: &mut Manager) -> bool {
+    let spec = &view.revision.spec;
+    let is_known = !spec.containers.is_empty()
+        && status.container_statuses.len() == spec.containers.len()
+        && status.init_container_statuses.len() == spec.init_containers.len();
+    match &view.facts.image {
+        ImageFact::Failed { image, message } => {
+            let message = format!("Unable to fetch image \"{image}\": {message}");
+            conditions.mark_false(CONTAINER_HEALTHY, "ContainerMissing", &message);
+            return false;
+        }
+        // Once known a digest stays, whatever the tag means meanwhile.
+        _ if is_known => {}
+        ImageFact::Resolving => {
+            conditions.mark_unknown(RESOURCES_AVAILABLE, "ResolvingDigests", "");
+            return false;
+        }
+        ImageFact::Resolved {
+            containers,
+            init_containers,
+        } => {
+            status.container_statuses.clone_from(containers);
+            status.init_container_statuses.clone_from(init_containers);
+        }
+    }
+    true
+}
+
+fn show_start(facts: &Facts, was_ready: bool, conditions: &mut Manager) {
+    match &facts.start {
+        StartFact::Failed { reason, message } => {
+            let is_of_code = reason.starts_with("ExitCode") || reason == "ContainerMissing";
+            let (failed, other) = if is_of_code {
+                (CONTAINER_HEALTHY, RESOURCES_AVAILABLE)
+            } else {
+                (RESOURCES_AVAILABLE, CONTAINER_HEALTHY)
+            };
+            // What failed before, or was being resolved, is not what is wrong now.
+            if conditions.status(other) != ConditionStatus::True {
+                conditions.mark_unknown(other, DEPLOYING, "");
+            }
+            conditions.mark_false(failed, reason, message);
+        }
+        StartFact::Started if facts.is_initialized => {
+            conditions.mark_true(RESOURCES_AVAILABLE);
+            conditions.mark_true(CONTAINER_HEALTHY);
+        }
+        StartFact::Pending | StartFact::Started if was_ready => {}
+        StartFact::Pending | StartFact::Started => {
+            conditions.mark_unknown(RESOURCES_AVAILABLE, DEPLOYING, "");
+            conditions.mark_unknown(CONTAINER_HEALTHY, DEPLOYING, "");
+        }
+    }
+}
+
+fn show_scale(
+    facts: &Facts,
+    was_ready: bool,
+    status: &mut RevisionStatus,
+    conditions: &mut Manager,
+) {
+    let known = |replicas: Option<i32>| replicas.filter(|replicas| *replicas >= 0);
+    status.actual_replicas = known(facts.actual_replicas);
+    status.desired_replicas = known(facts.desired_replicas);
+    let Some(active) = &facts.active else {
+        if !was_ready {
+            conditions.mark_unknown(ACTIVE, DEPLOYING, "");
+        }
+        return;
+    };
+    let failed = [RESOURCES_AVAILABLE, CONTAINER_HEALTHY]
+        .iter()
+        .any(|kind| conditions.status(kind) == ConditionStatus::False);
+    // Given up before the initial scale was reached. Without requests it would be idle only.
+    let gave_up = active.status == ConditionStatus::False && active.reason == TIMED_OUT;
+    if gave_up && !facts.is_initialized && !was_ready && !failed {
+        let message = "Initial scale was never achieved";
+        conditions.mark_false(RESOURCES_AVAILABLE, "ProgressDeadlineExceeded", message);
+    }
+    conditions.copy(
+        ACTIVE,
+        &Condition {
+            status: active.status,
+            reason: active.reason.clone(),
+            message: active.message.clone(),
+            ..Condition::default()
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests;

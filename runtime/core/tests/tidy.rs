@@ -1,0 +1,216 @@
+//! The rules of the repository that a program can check: which crate and which module may use
+//! which. A new arrow is added to the list here, on purpose.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for entry in entries {
+            let path = entry.expect("a directory entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A file without its comments and its tests.
+fn code(path: &Path) -> String {
+    let text = read(path);
+    // Tests stand last in a file.
+    let text = text
+        .rsplit_once("\n#[cfg(test)]\n")
+        .map_or(text.as_str(), |(code, _)| code);
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The dependencies that a manifest names in its `[dependencies]`.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    read(&root().join(manifest))
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn core_has_no_clock_no_io_and_no_runtime() {
+    let allowed = [
+        "md-5",
+        "schemars",
+        "serde",
+        "serde_json",
+        "sha2",
+        "thiserror",
+    ];
+    for name in dependencies("runtime/core/Cargo.toml") {
+        assert!(
+            allowed.contains(&name.as_str()),
+            "serve-core must not depend on {name}"
+        );
+    }
+    let banned = [
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::env",
+        "::now()",
+        "std::sync",
+    ];
+    for file in rust_files(&root().join("runtime/core/src")) {
+        // Sharing what does not change is neither a lock nor a task.
+        let text = read(&file).replace("std::sync::Arc", "");
+        for word in banned {
+            assert!(
+                !text.contains(word),
+                "{} must not use {word}",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn crates_point_one_way() {
+    let crates = [
+        (
+            "runtime/core/Cargo.toml",
+            &["serve-runtime", "serve-apiserver", "clap", "anyhow"][..],
+        ),
+        (
+            "runtime/Cargo.toml",
+            &["serve-apiserver", "clap", "toml", "anyhow"][..],
+        ),
+    ];
+    for (manifest, banned) in crates {
+        for name in dependencies(manifest) {
+            assert!(
+                !banned.contains(&name.as_str()),
+                "{manifest} must not depend on {name}"
+            );
+        }
+    }
+}
+
+/// Which modules of the runtime each module may name as `crate::…`.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("activator", &[]),
+    ("autoscaler", &["activator", "clock", "pool", "tasks"]),
+    ("body", &[]),
+    ("clock", &[]),
+    ("config", &[]),
+    (
+        "control",
+        &["autoscaler", "clock", "ingress", "revision", "tasks"],
+    ),
+    ("engine", &["body", "image"]),
+    ("image", &[]),
+    (
+        "ingress",
+        &[
+            "activator",
+            "body",
+            "config",
+            "control",
+            "engine",
+            "revision",
+            "tasks",
+        ],
+    ),
+    ("lib", &[]),
+    ("pool", &["body", "engine", "image"]),
+    ("progress", &[]),
+    (
+        "revision",
+        &[
+            "activator",
+            "body",
+            "config",
+            "engine",
+            "image",
+            "ingress",
+            "pool",
+            "progress",
+        ],
+    ),
+    (
+        "runtime",
+        &[
+            "body", "clock", "config", "control", "engine", "image", "ingress", "pool", "progress",
+            "revision", "source", "tasks",
+        ],
+    ),
+    ("source", &["image", "progress"]),
+    ("tasks", &[]),
+];
+
+#[test]
+fn modules_of_the_runtime_point_where_the_list_says() {
+    let src = root().join("runtime/src");
+    let is_test = |file: &PathBuf| file.file_name().is_some_and(|name| name == "tests.rs");
+    for file in rust_files(&src).into_iter().filter(|file| !is_test(file)) {
+        let relative = file.strip_prefix(&src).expect("below src");
+        let first = relative.components().next().expect("a file has a name");
+        let module = first
+            .as_os_str()
+            .to_string_lossy()
+            .trim_end_matches(".rs")
+            .to_owned();
+        let allowed = ARROWS
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("module {module} is not in the list"))
+            .1;
+        let text = code(&file);
+        for used in text.split("crate::").skip(1) {
+            let used: String = used
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            let fine = used.is_empty() || used == module || allowed.contains(&used.as_str());
+            assert!(fine, "{}: {module} must not use {used}", file.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_engine_names_wasmtime() {
+    for folder in ["runtime/src", "runtime/cli"] {
+        for file in rust_files(&root().join(folder)) {
+            let inside = file.components().any(|part| part.as_os_str() == "engine");
+            for line in code(&file).lines() {
+                assert!(
+                    inside || !(line.contains("wasmtime::") || line.contains("wasmtime_")),
+                    "{} names wasmtime: {line}",
+                    file.display()
+                );
+            }
+        }
+    }
+}
