@@ -1,0 +1,3 @@
+module github.com/serve-wasm/serve/guest-sdk/go
+
+go 1.24
