@@ -27,6 +27,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => {
+                #[allow(clippy::disallowed_methods, reason = "this is the clock")]
                 let nanos = jiff::Timestamp::now().as_nanosecond();
                 Timestamp::from_unix_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
             }

@@ -1,3 +1,12 @@
 //! The control plane: the store of objects, and the controller that makes the rest follow it.
 
+pub mod controller;
+pub mod naming;
+pub mod observe;
+pub mod publish;
+pub mod queue;
+pub mod revisions;
+pub mod routes;
+pub mod settings;
+pub mod snapshot;
 pub mod store;

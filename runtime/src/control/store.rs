@@ -130,6 +130,20 @@ impl Store {
         (objects, state.revision)
     }
 
+    /// All objects, by kind and key.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Object>> {
+        self.lock().objects.values().cloned().collect()
+    }
+
+    /// Puts objects of an earlier store into this empty one, as they were but for their versions.
+    pub fn restore(&self, objects: Vec<Object>) {
+        let mut state = self.lock();
+        for object in objects {
+            self.commit(&mut state, Change::Added, object);
+        }
+    }
+
     /// The objects of a kind that the object with this uid controls, by key.
     #[must_use]
     pub fn controlled_by(&self, uid: &str, kind: Kind) -> Vec<Arc<Object>> {

@@ -1,0 +1,61 @@
+;; A whole wasi:http 0.2 guest in one core module: it answers "Hello <TARGET>!" to every request.
+(module
+  (import "wasi:cli/environment@0.2.0" "get-environment" (func $env (param i32)))
+  (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+  (import "wasi:http/types@0.2.0" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-response.body" (func $body (param i32 i32)))
+  (import "wasi:http/types@0.2.0" "[static]response-outparam.set"
+    (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-body.write" (func $write (param i32 i32)))
+  (import "wasi:http/types@0.2.0" "[static]outgoing-body.finish" (func $finish (param i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[resource-drop]incoming-request" (func $drop_req (param i32)))
+  (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
+    (func $put (param i32 i32 i32 i32)))
+  (import "wasi:io/streams@0.2.0" "[resource-drop]output-stream" (func $drop_out (param i32)))
+  (memory (export "memory") 2)
+  (global $heap (mut i32) (i32.const 4096))
+  (data (i32.const 64) "Hello ")
+  (data (i32.const 80) "World")
+  (data (i32.const 96) "!\n")
+  (func (export "cabi_realloc") (param $old i32) (param $oldlen i32) (param $align i32) (param $len i32) (result i32)
+    (local $p i32)
+    (local.set $p (i32.and
+      (i32.add (global.get $heap) (i32.sub (local.get $align) (i32.const 1)))
+      (i32.sub (i32.const 0) (local.get $align))))
+    (global.set $heap (i32.add (local.get $p) (local.get $len)))
+    (local.get $p))
+  (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $req i32) (param $out i32)
+    (local $res i32) (local $bod i32) (local $str i32)
+    (local $e i32) (local $n i32) (local $tp i32) (local $tl i32)
+    (global.set $heap (i32.const 4096))
+    (call $drop_req (local.get $req))
+    (local.set $tp (i32.const 80)) (local.set $tl (i32.const 5))
+    ;; environment: list of (key ptr, key len, value ptr, value len)
+    (call $env (i32.const 0))
+    (local.set $e (i32.load (i32.const 0)))
+    (local.set $n (i32.load (i32.const 4)))
+    (block $done (loop $next
+      (br_if $done (i32.eqz (local.get $n)))
+      (if (i32.and
+            (i32.eq (i32.load offset=4 (local.get $e)) (i32.const 6))
+            (i32.and
+              (i32.eq (i32.load (i32.load (local.get $e))) (i32.const 0x47524154))            ;; "TARG"
+              (i32.eq (i32.load16_u offset=4 (i32.load (local.get $e))) (i32.const 0x5445)))) ;; "ET"
+        (then
+          (local.set $tp (i32.load offset=8 (local.get $e)))
+          (local.set $tl (i32.load offset=12 (local.get $e)))))
+      (local.set $e (i32.add (local.get $e) (i32.const 16)))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br $next)))
+    (local.set $res (call $response (call $fields)))
+    (call $body (local.get $res) (i32.const 0))
+    (local.set $bod (i32.load offset=4 (i32.const 0)))
+    (call $set (local.get $out) (i32.const 0) (local.get $res)
+      (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+    (call $write (local.get $bod) (i32.const 0))
+    (local.set $str (i32.load offset=4 (i32.const 0)))
+    (call $put (local.get $str) (i32.const 64) (i32.const 6) (i32.const 0))
+    (call $put (local.get $str) (local.get $tp) (local.get $tl) (i32.const 0))
+    (call $put (local.get $str) (i32.const 96) (i32.const 2) (i32.const 0))
+    (call $drop_out (local.get $str))
+    (call $finish (local.get $bod) (i32.const 0) (i32.const 0) (i32.const 0))))

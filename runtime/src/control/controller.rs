@@ -1,0 +1,401 @@
+//! Makes the world follow the objects: one task that takes one key after the other, asks the pure
+//! reconciler of its kind what should be, and writes that.
+//!
+//! Input: the store's events, and facts that the data plane reports. Output: children and statuses
+//! in the store, started revisions, published routes. The queue is first in, first out, and an
+//! object's owner comes before the object itself: so each status that a Route passes through
+//! reaches its Service as a write of its own, which is what `kn` prints while it waits.
+//!
+//! Nothing here is lost when the task ends: all of it can be made again from the store.
+
+use std::collections::BTreeMap;
+
+use serve_core::api::{Configuration, Revision, Route, RouteStatus, Service};
+use serve_core::kind::Kind;
+use serve_core::meta::{ObjectKey, ObjectMeta};
+use serve_core::names;
+use serve_core::object::Object;
+use serve_core::reconcile::route::IngressState;
+use serve_core::reconcile::{self, EventSeverity, Plan, Write};
+use serve_core::time::Timestamp;
+use serve_core::traffic::Ingress;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep_until};
+
+use super::naming::Naming;
+use super::observe::Fact;
+use super::publish::Publisher;
+use super::queue::Queue;
+use super::revisions::{Revisions, retire};
+use super::routes::{Around, Routes};
+use super::settings::Live;
+use super::store::{self, Change, Event, Id, Status, Store};
+use crate::clock::Clock;
+use crate::tasks::Stop;
+
+/// The controller's state. One task owns it.
+pub struct Controller {
+    store: Store,
+    clock: Clock,
+    naming: Naming,
+    settings: Live,
+    publisher: Publisher,
+    queue: Queue,
+    /// The version up to which events were seen.
+    seen: u64,
+    routes: Routes,
+    revisions: Revisions,
+    facts: UnboundedReceiver<Fact>,
+    report: UnboundedSender<Fact>,
+}
+
+impl Controller {
+    /// A controller that has seen nothing yet.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        naming: Naming,
+        settings: Live,
+        publisher: Publisher,
+        revisions: Revisions,
+    ) -> Self {
+        let (report, facts) = unbounded_channel();
+        Self {
+            store,
+            clock,
+            naming,
+            settings,
+            publisher,
+            queue: Queue::default(),
+            seen: 0,
+            routes: Routes::default(),
+            revisions,
+            facts,
+            report,
+        }
+    }
+
+    /// Reconciles until the stop signal.
+    pub async fn run(mut self, mut stop: Stop) {
+        let mut head = self.store.head();
+        loop {
+            head.borrow_and_update();
+            self.follow_events();
+            while let Ok(fact) = self.facts.try_recv() {
+                self.take(fact);
+            }
+            if let Some(id) = self.queue.pop(Instant::now()) {
+                self.reconcile(&id);
+                // Requests share this thread's runtime; a long queue must not starve them.
+                tokio::task::yield_now().await;
+                if stop.is_stopped() {
+                    return;
+                }
+                continue;
+            }
+            let due = self.queue.next_at();
+            let timer = async {
+                match due {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.stopped() => return,
+                _ = head.changed() => {}
+                fact = self.facts.recv() => if let Some(fact) = fact { self.take(fact) },
+                () = timer => {}
+            }
+        }
+    }
+
+    fn follow_events(&mut self) {
+        match self.store.events_after(self.seen) {
+            Ok(events) => {
+                for event in events {
+                    self.seen = event.revision;
+                    self.follow(&event);
+                }
+            }
+            // Too far behind: what is there now is what counts.
+            Err(gone) => {
+                tracing::warn!(%gone, "events were missed; all objects are reconciled");
+                self.seen = self.store.revision();
+                self.settings.refresh(&self.store);
+                self.push_all(&[
+                    Kind::Revision,
+                    Kind::Configuration,
+                    Kind::Route,
+                    Kind::Service,
+                ]);
+            }
+        }
+    }
+
+    fn push_all(&mut self, kinds: &[Kind]) {
+        for kind in kinds {
+            for object in self.store.list(*kind, None).0 {
+                self.queue.push((*kind, object.key()));
+            }
+        }
+    }
+
+    /// Puts in the queue what an event is about: owners and readers first, then the object.
+    fn follow(&mut self, event: &Event) {
+        let id = (event.object.kind(), event.object.key());
+        if Live::concerns(&id) && self.settings.refresh(&self.store) {
+            tracing::info!(name = id.1.name, "settings changed");
+            self.push_all(&[Kind::Revision, Kind::Route]);
+        }
+        if matches!(id.0, Kind::ConfigMap | Kind::Secret) {
+            for key in self.revisions.retry(&id.1.namespace) {
+                self.queue.push((Kind::Revision, key));
+            }
+        }
+        if let Some(owner) = event.object.metadata().controller()
+            && let Some(kind) = Kind::find(&owner.api_version, &owner.kind)
+        {
+            self.queue
+                .push((kind, ObjectKey::new(&id.1.namespace, &owner.name)));
+        }
+        for route in self.routes.readers(&id) {
+            self.queue.push((Kind::Route, route));
+        }
+        if event.change == Change::Deleted {
+            self.forget(&id, &event.object.metadata().uid);
+        }
+        self.queue.push(id);
+    }
+
+    fn forget(&mut self, id: &Id, uid: &str) {
+        match id.0 {
+            Kind::Route => {
+                self.routes.forget(&id.1);
+                self.publisher.remove(&id.1);
+            }
+            Kind::Revision => {
+                if let Some(revision) = self.revisions.forget(&id.1, uid) {
+                    self.publisher.remove_revision(&id.1);
+                    retire(&revision);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, fact: Fact) {
+        let key = fact.key.clone();
+        if let Some(started) = self.revisions.take(fact) {
+            self.publisher.add_revision(started);
+        }
+        self.queue.push((Kind::Revision, key));
+    }
+
+    fn reconcile(&mut self, id: &Id) {
+        let (kind, key) = id;
+        let span = tracing::debug_span!(
+            "reconcile",
+            kind = kind.names().kind,
+            namespace = key.namespace,
+            name = key.name
+        );
+        let _entered = span.enter();
+        let Some(object) = self.store.get(*kind, key) else {
+            return;
+        };
+        match &*object {
+            Object::Service(service) => self.reconcile_service(service),
+            Object::Configuration(configuration) => self.reconcile_configuration(configuration),
+            Object::Revision(revision) => self.reconcile_revision(revision),
+            Object::Route(route) => self.reconcile_route(route),
+            Object::DomainMapping(_) | Object::Dynamic(_) => {}
+        }
+    }
+
+    fn reconcile_service(&mut self, service: &Service) {
+        let key = service.metadata.key();
+        let configuration = self.store.get(Kind::Configuration, &key);
+        let route = self.store.get(Kind::Route, &key);
+        let named = &service.spec.template.metadata.name;
+        let named = self
+            .store
+            .get(Kind::Revision, &ObjectKey::new(&key.namespace, named));
+        let revisions: Vec<&Revision> = named.iter().filter_map(|o| typed(o)).collect();
+        let plan = reconcile::service::service(
+            &reconcile::service::View {
+                service,
+                configuration: configuration.as_deref().and_then(typed),
+                route: route.as_deref().and_then(typed),
+                revisions: &revisions,
+            },
+            self.clock.now(),
+        );
+        self.carry_out(
+            (Kind::Service, key),
+            &service.metadata,
+            plan,
+            Status::Service,
+        );
+    }
+
+    fn reconcile_configuration(&mut self, configuration: &Configuration) {
+        let meta = &configuration.metadata;
+        let key = meta.key();
+        let mut objects = self.store.controlled_by(&meta.uid, Kind::Revision);
+        // Somebody else's Revision may have the name that the next one is to get.
+        let named = &configuration.spec.template.metadata.name;
+        let next = if named.is_empty() {
+            names::revision_name(&meta.name, meta.generation)
+        } else {
+            named.clone()
+        };
+        let next = ObjectKey::new(&key.namespace, next);
+        if !objects.iter().any(|object| object.key() == next) {
+            objects.extend(self.store.get(Kind::Revision, &next));
+        }
+        let revisions: Vec<&Revision> = objects.iter().filter_map(|o| typed(o)).collect();
+        let plan = reconcile::configuration::configuration(
+            &reconcile::configuration::View {
+                configuration,
+                revisions: &revisions,
+            },
+            self.clock.now(),
+        );
+        self.carry_out(
+            (Kind::Configuration, key),
+            meta,
+            plan,
+            Status::Configuration,
+        );
+    }
+
+    fn reconcile_revision(&mut self, revision: &Revision) {
+        let facts = self.revisions.observe(revision, &self.report);
+        let plan = reconcile::revision::revision(
+            &reconcile::revision::View {
+                revision,
+                facts,
+                log_url_template: "",
+            },
+            self.clock.now(),
+        );
+        let id = (Kind::Revision, revision.metadata.key());
+        self.carry_out(id, &revision.metadata, plan, Status::Revision);
+    }
+
+    fn reconcile_route(&mut self, route: &Route) {
+        let key = route.metadata.key();
+        let around = Around::read(&self.store, route);
+        let before = self.routes.state(&key).cloned().unwrap_or_default();
+        self.routes.set_reads(&key, around.reads.clone());
+        let now = self.clock.now();
+        let (plan, wanted) =
+            self.plan_route(route, &around, before.ingress.as_ref(), before.state, now);
+        let mut state = before.state;
+        if let Some(wanted) = wanted {
+            if before.ingress.as_ref() != Some(&wanted) {
+                // The reconciler saw that, and its status says that nobody has looked at them yet.
+                state = IngressState::NotConfigured;
+            }
+            let next = match state {
+                IngressState::NotConfigured => IngressState::Programming,
+                IngressState::Programming | IngressState::Ready => IngressState::Ready,
+            };
+            if state == IngressState::Programming {
+                self.publisher.apply(wanted.clone());
+            }
+            self.routes.set(&key, wanted, next);
+        }
+        let id = (Kind::Route, key);
+        let done = self.carry_out(id.clone(), &route.metadata, plan, Status::Route);
+        if done && state != IngressState::Ready && self.routes.state(&id.1).is_some() {
+            self.queue.push(id);
+        }
+    }
+
+    fn plan_route(
+        &self,
+        route: &Route,
+        around: &Around,
+        ingress: Option<&Ingress>,
+        ingress_state: IngressState,
+        now: Timestamp,
+    ) -> (Plan<RouteStatus>, Option<Ingress>) {
+        let configurations: Vec<_> = around.configurations.iter().collect();
+        let revisions: Vec<_> = around.revisions.iter().collect();
+        self.naming.with(&route.metadata, |naming| {
+            reconcile::route::route(
+                &reconcile::route::View {
+                    route,
+                    configurations: &configurations,
+                    revisions: &revisions,
+                    ingress,
+                    ingress_state,
+                    placeholder_visibility: &BTreeMap::new(),
+                    naming,
+                    rollout_duration: self.naming.settings.borrow().network.rollout_duration,
+                },
+                now,
+            )
+        })
+    }
+
+    /// Writes what a reconciler planned. When the store refuses one, nothing after it is written
+    /// and the key is looked at again: somebody else was faster.
+    fn carry_out<S>(
+        &mut self,
+        id: Id,
+        read: &ObjectMeta,
+        plan: Plan<S>,
+        status: impl FnOnce(S) -> Status,
+    ) -> bool {
+        let written = plan
+            .writes
+            .into_iter()
+            .try_for_each(|write| self.write(write))
+            .and_then(|()| match plan.status {
+                Some(new) => self
+                    .store
+                    .write_status(&id.1, &read.resource_version, status(new))
+                    .map(drop),
+                None => Ok(()),
+            });
+        for event in plan.events {
+            tell(&id, &event);
+        }
+        if let Some(delay) = plan.requeue_after {
+            self.queue.push_at(Instant::now() + delay, id.clone());
+        }
+        if let Err(error) = &written {
+            tracing::debug!(%error, "a plan was overtaken");
+            self.queue.push(id);
+        }
+        written.is_ok()
+    }
+
+    fn write(&self, write: Write) -> Result<(), store::Error> {
+        match write {
+            Write::Create(object) => self.store.create(object).map(drop),
+            Write::Update(object) => self.store.update(object).map(drop),
+            Write::Delete(kind, key) => self.store.delete(kind, &key, None),
+        }
+    }
+}
+
+fn tell(id: &Id, event: &reconcile::Event) {
+    let (kind, key) = (id.0.names().kind, &id.1);
+    let (reason, message) = (event.reason, &event.message);
+    match event.severity {
+        EventSeverity::Normal => tracing::debug!(kind, name = %key, reason, message, "event"),
+        EventSeverity::Warning => tracing::warn!(kind, name = %key, reason, message, "event"),
+    }
+}
+
+/// The object as the type that it has.
+fn typed<'a, T>(object: &'a Object) -> Option<&'a T>
+where
+    &'a T: TryFrom<&'a Object>,
+{
+    object.try_into().ok()
+}

@@ -1,0 +1,90 @@
+//! The keys that are to be reconciled: in order of arrival, each once, now or at a later time.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use tokio::time::Instant;
+
+use super::store::Id;
+
+/// The controller's work.
+#[derive(Debug, Default)]
+pub struct Queue {
+    ready: VecDeque<Id>,
+    queued: HashSet<Id>,
+    later: BTreeSet<(Instant, Id)>,
+}
+
+impl Queue {
+    /// Adds a key at the end, unless it is in the queue already.
+    pub fn push(&mut self, id: Id) {
+        if self.queued.insert(id.clone()) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Adds a key when `at` has come.
+    pub fn push_at(&mut self, at: Instant, id: Id) {
+        self.later.insert((at, id));
+    }
+
+    /// The next key that is due at `now`.
+    pub fn pop(&mut self, now: Instant) -> Option<Id> {
+        while self.later.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, id)) = self.later.pop_first() {
+                self.push(id);
+            }
+        }
+        let id = self.ready.pop_front()?;
+        self.queued.remove(&id);
+        Some(id)
+    }
+
+    /// When the next key of later becomes due.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Instant> {
+        self.later.first().map(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serve_core::kind::Kind;
+    use serve_core::meta::ObjectKey;
+
+    use super::*;
+
+    fn id(name: &str) -> Id {
+        (Kind::Service, ObjectKey::new("default", name))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_come_once_and_in_order() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        for name in ["a", "b", "a", "c"] {
+            queue.push(id(name));
+        }
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop(now)).collect();
+        assert_eq!(popped, [id("a"), id("b"), id("c")]);
+        queue.push(id("a"));
+        assert_eq!(
+            queue.pop(now),
+            Some(id("a")),
+            "a key comes again after it was taken"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn later_keys_come_when_they_are_due() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let due = now + Duration::from_secs(5);
+        queue.push_at(due, id("late"));
+        assert_eq!(queue.pop(now), None);
+        assert_eq!(queue.next_at(), Some(due));
+        assert_eq!(queue.pop(due), Some(id("late")));
+        assert_eq!(queue.next_at(), None);
+    }
+}

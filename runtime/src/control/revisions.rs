@@ -1,0 +1,243 @@
+//! The Revisions that were started, and what has been seen of them.
+//!
+//! Input: Revision objects and the facts that their tasks report. Output: the facts that the
+//! Revision reconciler reads, and running revisions for the route table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serve_core::api;
+use serve_core::autoscale::to_zero::Activity;
+use serve_core::autoscale::{self, Spec};
+use serve_core::keys;
+use serve_core::meta::ObjectKey;
+use serve_core::reconcile::revision::{ActiveFact, Facts, ImageFact, StartFact};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use super::observe::{Fact, Reporter, What};
+use super::settings::Current;
+use crate::autoscaler::{Scale, Scaler};
+use crate::clock::Clock;
+use crate::revision::Revision;
+use crate::revision::launch::{self, Launcher};
+use crate::tasks::Tasks;
+
+/// All Revisions that the controller has seen and that still exist.
+pub struct Revisions {
+    launcher: Launcher,
+    tasks: Arc<Tasks>,
+    clock: Clock,
+    settings: Current,
+    seen: HashMap<ObjectKey, Seen>,
+}
+
+struct Seen {
+    uid: String,
+    facts: Facts,
+    /// What the autoscaler reads; dropping it ends the autoscaler.
+    specs: watch::Sender<Arc<Spec>>,
+    running: Option<Arc<Revision>>,
+    container_concurrency: u32,
+    /// It did not start because a ConfigMap or Secret is not there.
+    misses_environment: bool,
+}
+
+impl Revisions {
+    #[must_use]
+    pub fn new(launcher: Launcher, tasks: Arc<Tasks>, clock: Clock, settings: Current) -> Self {
+        Self {
+            launcher,
+            tasks,
+            clock,
+            settings,
+            seen: HashMap::new(),
+        }
+    }
+
+    /// Starts a Revision that is seen for the first time; tells the autoscaler of one that changed.
+    /// Returns what is known of it.
+    pub fn observe(&mut self, object: &api::Revision, sender: &UnboundedSender<Fact>) -> &Facts {
+        let key = object.metadata.key();
+        let spec = Arc::new(self.spec(object));
+        let is_new = self
+            .seen
+            .get(&key)
+            .is_none_or(|seen| seen.uid != object.metadata.uid);
+        if is_new {
+            self.start(object, sender.clone());
+        }
+        let concurrency = container_concurrency(object);
+        let seen = self.seen.entry(key).or_insert_with(|| Seen {
+            uid: object.metadata.uid.clone(),
+            facts: Facts::default(),
+            specs: watch::Sender::new(spec.clone()),
+            running: None,
+            container_concurrency: concurrency,
+            misses_environment: false,
+        });
+        if is_new {
+            seen.uid.clone_from(&object.metadata.uid);
+            seen.facts = Facts::default();
+        }
+        seen.specs.send_if_modified(|current| {
+            let changed = **current != *spec;
+            *current = spec;
+            changed
+        });
+        &seen.facts
+    }
+
+    /// Takes in news. Returns the revision when the news is that it runs.
+    pub fn take(&mut self, fact: Fact) -> Option<Arc<Revision>> {
+        let seen = self
+            .seen
+            .get_mut(&fact.key)
+            .filter(|seen| seen.uid == fact.uid)?;
+        match fact.what {
+            What::Resolved(containers) => {
+                seen.facts.image = ImageFact::Resolved {
+                    containers,
+                    init_containers: Vec::new(),
+                };
+            }
+            What::Started(revision) => {
+                seen.facts.start = StartFact::Started;
+                seen.running = Some(revision.clone());
+                let reporter = Reporter {
+                    key: fact.key,
+                    uid: fact.uid,
+                    sender: fact.sender,
+                };
+                let scaler = Scaler::new(
+                    revision.activator.clone(),
+                    revision.pool.clone(),
+                    self.clock.clone(),
+                    seen.container_concurrency,
+                    seen.specs.subscribe(),
+                    Box::new(move |scale| reporter.report(What::Scaled(scale))),
+                );
+                let span = tracing::info_span!("scale", revision = %revision.key);
+                self.tasks
+                    .spawn(scaler.run(self.tasks.stop_signal()).instrument(span));
+                return Some(revision);
+            }
+            What::Failed(error) => {
+                seen.misses_environment = matches!(error, launch::Error::Environment(_));
+                fail(&mut seen.facts, &error);
+            }
+            What::Scaled(scale) => show(&mut seen.facts, scale),
+        }
+        None
+    }
+
+    /// Lets the Revisions of a namespace that missed a ConfigMap or Secret start again. Returns
+    /// their keys, to be observed anew.
+    pub fn retry(&mut self, namespace: &str) -> Vec<ObjectKey> {
+        let missed = |(key, seen): &(&ObjectKey, &Seen)| {
+            key.namespace == namespace && seen.misses_environment
+        };
+        let keys: Vec<_> = self
+            .seen
+            .iter()
+            .filter(missed)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &keys {
+            self.seen.remove(key);
+        }
+        keys
+    }
+
+    /// Forgets a Revision that was deleted and returns it when it runs, to be retired.
+    pub fn forget(&mut self, key: &ObjectKey, uid: &str) -> Option<Arc<Revision>> {
+        if self.seen.get(key)?.uid != uid {
+            return None;
+        }
+        self.seen.remove(key)?.running
+    }
+
+    fn spec(&self, object: &api::Revision) -> Spec {
+        let settings = self.settings.borrow().clone();
+        Spec::new(
+            &settings.autoscaler,
+            autoscale::Template {
+                annotations: &object.metadata.annotations,
+                container_concurrency: container_concurrency(object),
+                progress_deadline: settings.deployment.progress_deadline,
+                reachable: object.metadata.label(keys::ROUTING_STATE_LABEL)
+                    != Some(keys::ROUTING_STATE_RESERVE),
+            },
+        )
+    }
+
+    fn start(&self, object: &api::Revision, sender: UnboundedSender<Fact>) {
+        let (launcher, object) = (self.launcher.clone(), object.clone());
+        let (key, uid) = (object.metadata.key(), object.metadata.uid.clone());
+        let span = tracing::info_span!("launch", revision = %key);
+        let reporter = Reporter { key, uid, sender };
+        let mut stop = self.tasks.stop_signal();
+        let launch = async move {
+            match launcher.container_statuses(&object) {
+                Ok(statuses) => reporter.report(What::Resolved(statuses)),
+                Err(error) => return reporter.report(What::Failed(error)),
+            }
+            tokio::select! {
+                () = stop.stopped() => {}
+                launched = launcher.launch(&object) => reporter.report(match launched {
+                    Ok(revision) => What::Started(revision),
+                    Err(error) => What::Failed(error),
+                }),
+            }
+        };
+        self.tasks.spawn(launch.instrument(span));
+    }
+}
+
+/// Takes a revision out of service: who waits is sent away, what runs may end.
+pub fn retire(revision: &Revision) {
+    revision.activator.stop();
+    revision.pool.set_target(0);
+}
+
+fn container_concurrency(object: &api::Revision) -> u32 {
+    object
+        .spec
+        .container_concurrency
+        .and_then(|c| u32::try_from(c).ok())
+        .unwrap_or(0)
+}
+
+fn fail(facts: &mut Facts, error: &launch::Error) {
+    tracing::warn!(%error, "a revision does not start");
+    match error {
+        launch::Error::Image { image, message } => {
+            facts.image = ImageFact::Failed {
+                image: image.clone(),
+                message: message.clone(),
+            };
+        }
+        other => {
+            facts.start = StartFact::Failed {
+                reason: other.reason(),
+                message: other.to_string(),
+            };
+        }
+    }
+}
+
+fn show(facts: &mut Facts, scale: Scale) {
+    let count = |replicas| i32::try_from(replicas).unwrap_or(i32::MAX);
+    facts.actual_replicas = Some(count(scale.actual));
+    facts.desired_replicas = scale.desired.map(count);
+    facts.is_initialized = scale.initialized;
+    facts.active = Some(match scale.activity {
+        Activity::Active => ActiveFact::active(),
+        other => ActiveFact {
+            status: other.status(),
+            reason: other.reason().to_owned(),
+            message: other.message().to_owned(),
+        },
+    });
+}

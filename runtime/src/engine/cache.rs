@@ -1,0 +1,398 @@
+//! Compiled code on disk, so that a component is compiled once per machine and not once per start.
+//!
+//! An entry is two files in a directory of mode 0700, named by a digest of the component and of
+//! everything in the engine that changes the code: `<key>.cwasm`, which is mapped, and
+//! `<key>.json`, which says what the component is and what digest the code has. Both are written
+//! aside, synced and renamed, never changed in place. Code is hashed once per file, not per load.
+//!
+//! An entry that is damaged, of another owner or of other settings is as good as none: it is logged
+//! where that is news, and written anew.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use super::component::Facts;
+use crate::image::Digest;
+use crate::image::store::{is_private, private_dir, write_aside};
+
+pub(super) struct Cache {
+    root: PathBuf,
+    /// Digest of everything in the engine that code depends on.
+    engine: [u8; 32],
+    /// Files whose bytes were compared with their digest.
+    verified: Mutex<HashMap<String, Inode>>,
+    next: AtomicU64,
+}
+
+/// What tells a file from the one that was there before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Inode {
+    device: u64,
+    number: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sidecar {
+    code: Digest,
+    facts: Facts,
+}
+
+impl Cache {
+    pub(super) fn open(root: &Path, engine: &wasmtime::Engine) -> io::Result<Cache> {
+        private_dir(root)?;
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(".new-") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        let mut hasher = Sha(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Cache {
+            root: root.to_owned(),
+            engine: hasher.0.finalize().into(),
+            verified: Mutex::default(),
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// The code of `digest` and what is known of it, if the cache has it.
+    pub(super) fn load(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &Digest,
+    ) -> Option<(Component, Facts)> {
+        let key = self.key(digest);
+        match self.try_load(engine, &key, digest) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(%digest, %error, "compiled code cannot be used, compiling again");
+                None
+            }
+        }
+    }
+
+    /// Keeps `code`; a later [`Cache::load`] maps it.
+    pub(super) fn save(&self, facts: &Facts, code: &[u8]) -> io::Result<()> {
+        let key = self.key(&facts.digest);
+        let sidecar = Sidecar {
+            code: Digest::of(code),
+            facts: facts.clone(),
+        };
+        let sidecar = serde_json::to_vec(&sidecar)?;
+        let unique = || self.next.fetch_add(1, Ordering::Relaxed);
+        write_aside(&self.root, &self.code_path(&key), code, unique())?;
+        write_aside(&self.root, &self.sidecar_path(&key), &sidecar, unique())
+    }
+
+    /// Removes the code of all components that are not in `keep`, and that of other settings.
+    pub(super) fn retain(&self, keep: &HashSet<Digest>) -> io::Result<usize> {
+        let keys: HashSet<String> = keep.iter().map(|digest| self.key(digest)).collect();
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.root)? {
+            let path = entry?.path();
+            let ours = path
+                .extension()
+                .is_some_and(|kind| kind == "cwasm" || kind == "json");
+            let key = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .unwrap_or_default();
+            if ours && !keys.contains(key) {
+                self.verified
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(key);
+                fs::remove_file(&path)?;
+                removed += usize::from(path.extension().is_some_and(|kind| kind == "cwasm"));
+            }
+        }
+        Ok(removed)
+    }
+
+    fn key(&self, digest: &Digest) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(self.engine);
+        hasher.update(digest.hex());
+        Digest::from(<[u8; 32]>::from(hasher.finalize())).hex()
+    }
+
+    fn code_path(&self, key: &str) -> PathBuf {
+        self.root.join(format!("{key}.cwasm"))
+    }
+
+    fn sidecar_path(&self, key: &str) -> PathBuf {
+        self.root.join(format!("{key}.json"))
+    }
+
+    fn try_load(
+        &self,
+        engine: &wasmtime::Engine,
+        key: &str,
+        digest: &Digest,
+    ) -> io::Result<(Component, Facts)> {
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let mut sidecar = String::new();
+        let (mut file, _) = self.open_own(&self.sidecar_path(key))?;
+        file.read_to_string(&mut sidecar)?;
+        let Sidecar { code, facts } = serde_json::from_str(&sidecar)?;
+        if facts.digest != *digest {
+            return Err(invalid("it is of another component".into()));
+        }
+        let (file, inode) = self.open_own(&self.code_path(key))?;
+        let known = self
+            .verified
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied();
+        if known != Some(inode) {
+            let mut hasher = Sha(Sha256::new());
+            io::copy(&mut &file, &mut hasher)?;
+            if Digest::from(<[u8; 32]>::from(hasher.0.finalize())) != code {
+                return Err(invalid("its bytes were changed".into()));
+            }
+            let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+            verified.insert(key.to_owned(), inode);
+        }
+        let component = map_code(engine, &file, &self.code_path(key))
+            .map_err(|error| invalid(format!("{error:#}")))?;
+        Ok((component, facts))
+    }
+
+    /// Opens a file that nobody but this user can have written.
+    fn open_own(&self, path: &Path) -> io::Result<(File, Inode)> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
+        let found = file.metadata()?;
+        let directory = fs::symlink_metadata(&self.root)?;
+        let private = found.is_file()
+            && is_private(&found)
+            && found.uid() == directory.uid()
+            && directory.is_dir()
+            && is_private(&directory);
+        if !private {
+            let why = "it or its directory is open to other users";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        let inode = Inode {
+            device: found.dev(),
+            number: found.ino(),
+            bytes: found.len(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        };
+        Ok((file, inode))
+    }
+}
+
+/// Maps the code in `file`, which was checked by [`Cache::try_load`].
+#[allow(unsafe_code, reason = "running compiled code is what the cache is for")]
+fn map_code(engine: &wasmtime::Engine, file: &File, path: &Path) -> wasmtime::Result<Component> {
+    let path = path_of(file, path);
+    // SAFETY: `deserialize_file` trusts the file in four ways, each of which was checked.
+    // 1. It is what `Component::serialize` gave: `save` wrote its SHA-256 beside it, and
+    //    `try_load` compared the two when it saw this inode for the first time.
+    // 2. Nobody else wrote either file: `open_own` looked at owner and mode of the open descriptor
+    //    and of the directory, and did not follow a link.
+    // 3. It was compiled for this engine: the key has a digest of all settings that change code,
+    //    and wasmtime compares version, target and settings again.
+    // 4. It does not change while it is mapped: files are made aside and renamed, never opened for
+    //    writing again, and other users cannot open them (2).
+    unsafe { Component::deserialize_file(engine, path) }
+}
+
+/// A path to the descriptor that was checked, whatever its name means by now.
+#[cfg(target_os = "linux")]
+fn path_of(file: &File, _path: &Path) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The name of the file: only this user can change its directory.
+#[cfg(not(target_os = "linux"))]
+fn path_of(_file: &File, path: &Path) -> PathBuf {
+    path.to_owned()
+}
+
+/// SHA-256 as a [`Hasher`]: the standard one has 64 bits, too few for a name that is trusted.
+struct Sha(Sha256);
+
+impl Hasher for Sha {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+impl io::Write for Sha {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::{Config, Engine};
+    use super::*;
+
+    struct Host {
+        root: tempfile::TempDir,
+    }
+
+    impl Host {
+        fn new() -> Host {
+            Host {
+                root: tempfile::tempdir().unwrap(),
+            }
+        }
+
+        fn engine(&self) -> Engine {
+            let cache = Some(self.root.path().join("code"));
+            Engine::new(&Config {
+                pooling: false,
+                cache,
+                ..Config::default()
+            })
+            .unwrap()
+        }
+
+        /// The files of the cache that end in `kind`.
+        fn files(&self, kind: &str) -> Vec<PathBuf> {
+            let entries = fs::read_dir(self.root.path().join("code")).unwrap();
+            let paths = entries.map(|entry| entry.unwrap().path());
+            paths
+                .filter(|path| path.extension().is_some_and(|found| found == kind))
+                .collect()
+        }
+
+        fn code(&self) -> PathBuf {
+            self.files("cwasm").pop().unwrap()
+        }
+    }
+
+    fn hello() -> Vec<u8> {
+        let wat = include_bytes!("../../../tests/guests/hello.wat");
+        crate::image::componentize(wat).unwrap()
+    }
+
+    fn cached(engine: &Engine) -> bool {
+        engine
+            .inner
+            .cache
+            .as_ref()
+            .unwrap()
+            .load(&engine.inner.wasmtime, &Digest::of(&hello()))
+            .is_some()
+    }
+
+    #[tokio::test]
+    async fn code_is_found_by_the_next_engine() {
+        let host = Host::new();
+        let component = host.engine().prepare(hello()).await.unwrap();
+        assert_eq!(
+            (host.files("cwasm").len(), host.files("json").len()),
+            (1, 1)
+        );
+        let next = host.engine();
+        assert!(cached(&next));
+        let never = || panic!("the bytes are not needed");
+        let again = next.load(Digest::of(&hello()), never).await.unwrap();
+        assert_eq!(again.facts(), component.facts());
+    }
+
+    #[tokio::test]
+    async fn damaged_code_is_compiled_again() {
+        for damage in [
+            |path: &Path| fs::write(path, b"x"),
+            |path: &Path| {
+                let mut bytes = fs::read(path)?;
+                bytes.truncate(bytes.len() / 2);
+                fs::write(path, bytes)
+            },
+            |path: &Path| {
+                let mut bytes = fs::read(path)?;
+                *bytes.last_mut().unwrap() ^= 1;
+                fs::write(path, bytes)
+            },
+        ] {
+            let host = Host::new();
+            host.engine().prepare(hello()).await.unwrap();
+            damage(&host.code()).unwrap();
+            let next = host.engine();
+            assert!(!cached(&next));
+            next.prepare(hello()).await.unwrap();
+            assert!(cached(&next));
+        }
+    }
+
+    #[tokio::test]
+    async fn links_and_open_modes_are_refused() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let host = Host::new();
+        host.engine().prepare(hello()).await.unwrap();
+        let code = host.code();
+        fs::set_permissions(&code, fs::Permissions::from_mode(0o622)).unwrap();
+        assert!(!cached(&host.engine()));
+        fs::set_permissions(&code, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(cached(&host.engine()));
+        let elsewhere = host.root.path().join("elsewhere");
+        fs::rename(&code, &elsewhere).unwrap();
+        symlink(&elsewhere, &code).unwrap();
+        assert!(!cached(&host.engine()));
+    }
+
+    #[tokio::test]
+    async fn open_directory_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let host = Host::new();
+        let root = host.root.path().join("code");
+        fs::create_dir(&root).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = Config {
+            pooling: false,
+            cache: Some(root),
+            ..Config::default()
+        };
+        let error = Engine::new(&config).err().unwrap().to_string();
+        assert!(error.contains("open to other users"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn retain_removes_other_components() {
+        let host = Host::new();
+        let engine = host.engine();
+        engine.prepare(hello()).await.unwrap();
+        assert_eq!(
+            engine
+                .retain_code(&HashSet::from([Digest::of(&hello())]))
+                .unwrap(),
+            0
+        );
+        assert_eq!(engine.retain_code(&HashSet::new()).unwrap(), 1);
+        assert!(host.files("json").is_empty());
+    }
+}

@@ -1,0 +1,312 @@
+//! Everything that names wasmtime: settings, compiled code, stores and calls into guests.
+//!
+//! Input is component bytes from [`crate::image`] and, per revision, an [`InstanceSpec`]. Output is
+//! an [`Instance`], which [`crate::pool`] owns and gives [`Call`]s to.
+//!
+//! ```text
+//! bytes ─ Engine::prepare ─ Component ─ Engine::start ─ Instance ─ run(Call) / drive(Calls)
+//! ```
+//!
+//! Invariants: one epoch ticker per engine, asleep while no guest runs; every store has a limiter,
+//! an epoch callback and the numbers of [`Limits`]; a guest can name all of WASI, and what it may
+//! not do fails when it tries.
+
+mod cache;
+mod call;
+mod component;
+mod instance;
+mod limits;
+mod output;
+mod state;
+mod ticker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error as ThisError;
+use wasmtime::{
+    Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+};
+
+pub use self::call::{Call, Calls, GuestBody, Link};
+pub use self::component::{Component, Facts};
+pub use self::instance::Instance;
+pub use self::limits::Limits;
+pub use self::output::{Sink, Stream};
+pub use self::state::{InstanceSpec, Scratch};
+pub use crate::image::componentize::World;
+
+/// Settings of an [`Engine`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Use the pooling allocator; without it a fresh instance costs about twice as much.
+    pub pooling: bool,
+    /// Instances that can exist at once, of all revisions. Reserves 4 GiB of address space each.
+    pub instances: u32,
+    /// Bytes of each linear memory that stay resident in a slot between two instances.
+    pub keep_resident_bytes: usize,
+    /// Slots that are given back to the kernel together.
+    pub decommit_batch: usize,
+    /// Offer WASI 0.3 and several calls in one instance. Without it only 0.2 guests run.
+    pub concurrency: bool,
+    /// Components larger than this are refused.
+    pub component_bytes: usize,
+    /// How many components compile at once; 0 means one less than there are cores.
+    pub parallel_compiles: usize,
+    /// Directory for compiled code; without one, each start compiles again.
+    pub cache: Option<PathBuf>,
+    /// Time between two epochs: a guest that computes gives way this often.
+    pub tick: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            pooling: true,
+            instances: 1000,
+            keep_resident_bytes: 1 << 20,
+            decommit_batch: 64,
+            concurrency: true,
+            component_bytes: 64 << 20,
+            parallel_compiles: 0,
+            cache: None,
+            tick: Duration::from_millis(10),
+        }
+    }
+}
+
+/// What can go wrong between component bytes and the end of a call.
+///
+/// A guest's failure ([`Error::Trap`], [`Error::Exit`], [`Error::NoResponse`], [`Error::ErrorCode`])
+/// is an ordinary value here; `ingress::respond` gives each variant its status.
+#[derive(Clone, Debug, ThisError)]
+pub enum Error {
+    /// The engine's settings do not work on this machine.
+    #[error("the engine cannot start: {0}")]
+    Settings(String),
+    /// The component is larger than [`Config::component_bytes`].
+    #[error("the component has {bytes} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Size of the component.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The component imports an interface that is not there.
+    #[error("imports \"{interface}\", which this host does not provide{hint}")]
+    Import {
+        /// The interface as the component names it.
+        interface: String,
+        /// Who would provide it, with a leading separator, or nothing.
+        hint: &'static str,
+    },
+    /// The bytes are no valid component, or it is not one that handles requests.
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// An interface is there, but a function in it has another type.
+    #[error("the component does not link: {0}")]
+    Link(String),
+    /// The bytes of the component could not be read.
+    #[error("the component cannot be read: {0}")]
+    Read(String),
+    /// No place for one more instance: of this revision or of all together.
+    #[error("no instance is free")]
+    Full,
+    /// The guest failed while it was instantiated.
+    #[error("the instance does not start: {0}")]
+    Start(String),
+    /// The request cannot be given to a guest.
+    #[error("the request is not one a guest can take: {0}")]
+    Request(String),
+    /// The guest trapped. The log has the backtrace.
+    #[error("the guest trapped: {0}")]
+    Trap(String),
+    /// The guest ended its program.
+    #[error("the guest exited with code {0}")]
+    Exit(i32),
+    /// The guest returned without a response.
+    #[error("the guest returned without a response")]
+    NoResponse,
+    /// The guest answered with an error code of `wasi:http`.
+    #[error("the guest answered with the error {0}")]
+    ErrorCode(String),
+    /// The call ran out of time; its instance is gone.
+    #[error("the guest did not answer in time")]
+    Timeout,
+    /// The instance went away under the call: another call of it trapped or the pool was closed.
+    #[error("the instance ended while the call ran")]
+    Gone,
+}
+
+/// Compiled code, stores and their limits for one host; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    wasmtime: wasmtime::Engine,
+    linker: wasmtime::component::Linker<state::State>,
+    ticker: ticker::Ticker,
+    compiler: component::Compiler,
+    cache: Option<cache::Cache>,
+    config: Config,
+}
+
+impl Engine {
+    /// An engine with its ticker thread.
+    ///
+    /// Falls back to on-demand allocation, with a warning, where the address space of the pooling
+    /// allocator cannot be reserved.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when wasmtime refuses the settings or the ticker cannot start.
+    pub fn new(config: &Config) -> Result<Engine, Error> {
+        let settings = |error: wasmtime::Error| Error::Settings(format!("{error:#}"));
+        let wasmtime = match wasmtime::Engine::new(&wasmtime_config(config, config.pooling)) {
+            Err(error) if config.pooling => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "pooling allocator is not available, instances start slower"
+                );
+                wasmtime::Engine::new(&wasmtime_config(config, false)).map_err(settings)?
+            }
+            result => result.map_err(settings)?,
+        };
+        let linker = state::linker(&wasmtime, config.concurrency).map_err(settings)?;
+        let ticker = ticker::Ticker::spawn(&wasmtime, config.tick)
+            .map_err(|error| Error::Settings(format!("no thread for the ticker: {error}")))?;
+        let compiler = component::Compiler::new(config);
+        let cache = config.cache.as_ref().map(|root| {
+            let cache = cache::Cache::open(root, &wasmtime);
+            cache.map_err(|error| Error::Settings(format!("no cache for compiled code: {error}")))
+        });
+        let (cache, config) = (cache.transpose()?, config.clone());
+        let inner = Inner {
+            wasmtime,
+            linker,
+            ticker,
+            compiler,
+            cache,
+            config,
+        };
+        Ok(Engine {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Lets one epoch pass, as the ticker does every [`Config::tick`].
+    pub fn increment_epoch(&self) {
+        self.inner.wasmtime.increment_epoch();
+    }
+}
+
+fn wasmtime_config(config: &Config, pooling: bool) -> wasmtime::Config {
+    let mut c = wasmtime::Config::new();
+    c.wasm_component_model(true)
+        .wasm_component_model_async(config.concurrency)
+        .concurrency_support(config.concurrency)
+        .epoch_interruption(true)
+        .parallel_compilation(true)
+        .memory_init_cow(true)
+        .max_wasm_stack(limits::WASM_STACK_BYTES)
+        .async_stack_size(limits::ASYNC_STACK_BYTES)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .cranelift_opt_level(OptLevel::Speed);
+    if pooling {
+        c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(config)));
+    }
+    c
+}
+
+fn pool_config(config: &Config) -> PoolingAllocationConfig {
+    let n = config.instances;
+    let mut p = PoolingAllocationConfig::default();
+    p.linear_memory_keep_resident(config.keep_resident_bytes)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(if cfg!(target_os = "linux") {
+            Enabled::Auto
+        } else {
+            Enabled::No
+        })
+        .decommit_batch_size(config.decommit_batch)
+        .total_component_instances(n)
+        // A component of wit-component has four core instances: program, adapter and two shims.
+        .total_core_instances(n.saturating_mul(4))
+        .total_memories(n)
+        .total_tables(n.saturating_mul(2))
+        .total_stacks(n.saturating_mul(2))
+        .total_gc_heaps((n / 8).max(1))
+        .max_core_instances_per_component(limits::INSTANCES)
+        .max_memories_per_component(limits::MEMORIES)
+        .max_tables_per_component(limits::TABLES)
+        .max_memories_per_module(limits::MEMORIES)
+        .max_tables_per_module(limits::TABLES)
+        .table_elements(limits::TABLE_ELEMENTS);
+    p
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn engine_without_the_address_space_allocates_on_demand() {
+        let engine = Engine::new(&Config {
+            instances: 1 << 24,
+            ..Config::default()
+        })
+        .unwrap();
+        assert!(engine.inner.wasmtime.pooling_allocator_metrics().is_none());
+        let wat = include_bytes!("../../../tests/guests/hello.wat");
+        let component = engine
+            .prepare(crate::image::componentize(wat).unwrap())
+            .await
+            .unwrap();
+        engine
+            .start(&component, &InstanceSpec::new("test"), 0)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn full_engine_is_told_from_a_failed_start() {
+        let engine = Engine::new(&Config {
+            instances: 1,
+            ..Config::default()
+        })
+        .unwrap();
+        let wat = include_bytes!("../../../tests/guests/hello.wat");
+        let component = engine
+            .prepare(crate::image::componentize(wat).unwrap())
+            .await
+            .unwrap();
+        let spec = InstanceSpec::new("test");
+        let first = engine.start(&component, &spec, 0).await.unwrap();
+        assert!(matches!(
+            engine.start(&component, &spec, 1).await,
+            Err(Error::Full)
+        ));
+        drop(first);
+        engine.start(&component, &spec, 2).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn component_is_compiled_once_for_all_who_ask() {
+        let engine = Engine::new(&Config {
+            pooling: false,
+            ..Config::default()
+        })
+        .unwrap();
+        let wat = include_bytes!("../../../tests/guests/hello.wat");
+        let bytes = bytes::Bytes::from(crate::image::componentize(wat).unwrap());
+        let asked = (0..8).map(|_| engine.prepare(bytes.clone()));
+        let components = futures_util::future::join_all(asked).await;
+        let first = components[0].as_ref().unwrap();
+        for component in &components {
+            assert!(first.is_same(component.as_ref().unwrap()));
+        }
+    }
+}

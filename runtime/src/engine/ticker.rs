@@ -1,0 +1,175 @@
+//! The one thread that lets epochs pass. It sleeps for good while no guest runs.
+//!
+//! ```text
+//! ticking ── no guest runs for IDLE_TICKS ticks ──▶ parked
+//! parked  ── a guest starts to run (Handle::running) ─▶ ticking
+//! ```
+//! A guest counts itself in before it looks whether the thread is parked, and the thread parks
+//! before it looks at the counts again: one of the two sees the other (both orders are `SeqCst`).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// Counters are spread so that cores do not fight for one cache line.
+const COUNTERS: usize = 16;
+/// Ticks without a guest after which the thread parks: a busy host never parks between requests.
+const IDLE_TICKS: u32 = 100;
+
+pub(super) struct Ticker(Handle);
+
+/// Counts running calls; each instance has one of its own.
+#[derive(Clone)]
+pub(super) struct Handle {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+struct Shared {
+    running: [Counter; COUNTERS],
+    parked: AtomicBool,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Counter(AtomicUsize);
+
+impl Ticker {
+    pub(super) fn spawn(engine: &wasmtime::Engine, tick: Duration) -> io::Result<Ticker> {
+        let shared = Arc::new(Shared {
+            running: Default::default(),
+            parked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        });
+        let (of_thread, engine) = (shared.clone(), engine.weak());
+        let handle = std::thread::Builder::new()
+            .name("serve-epoch".into())
+            .spawn(move || {
+                let mut idle = 0;
+                while !of_thread.stop.load(Ordering::Acquire) {
+                    idle = if of_thread.any_running() { 0 } else { idle + 1 };
+                    if idle > IDLE_TICKS {
+                        of_thread.park();
+                        idle = 0;
+                    }
+                    std::thread::park_timeout(tick);
+                    let Some(engine) = engine.upgrade() else {
+                        return;
+                    };
+                    engine.increment_epoch();
+                }
+            })?;
+        Ok(Ticker(Handle {
+            shared,
+            thread: handle.thread().clone(),
+        }))
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.0.clone()
+    }
+}
+
+impl Handle {
+    /// Counts one running call until the guard is dropped.
+    fn running(&self) -> Running<'_> {
+        let slot = SLOT.with(|slot| *slot);
+        self.shared.running[slot].0.fetch_add(1, Ordering::SeqCst);
+        if self.shared.parked.load(Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+        Running {
+            counter: &self.shared.running[slot],
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.shared.stop.store(true, Ordering::Release);
+        self.0.thread.unpark();
+    }
+}
+
+impl Shared {
+    fn any_running(&self) -> bool {
+        self.running
+            .iter()
+            .any(|counter| counter.0.load(Ordering::SeqCst) != 0)
+    }
+
+    fn park(&self) {
+        self.parked.store(true, Ordering::SeqCst);
+        // `unpark` may also be left over from before, so look again after each return.
+        while !self.any_running() && !self.stop.load(Ordering::Acquire) {
+            std::thread::park();
+        }
+        self.parked.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Runs `future` and counts it whenever it is polled: guest code runs at no other time.
+pub(super) async fn counted<F: Future>(ticker: &Handle, future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        let _running = ticker.running();
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// A call that runs; see [`Handle::running`].
+struct Running<'a> {
+    counter: &'a Counter,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.counter.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    static SLOT: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % COUNTERS
+    };
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// Waits, without a clock, until the thread did what `done` looks for.
+    #[track_caller]
+    fn until(done: impl Fn() -> bool) {
+        for _ in 0..10_000_000 {
+            if done() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("the ticker did not get there");
+    }
+
+    #[test]
+    fn thread_parks_when_nothing_runs_and_wakes_for_a_call() {
+        let engine = wasmtime::Engine::default();
+        let ticker = Ticker::spawn(&engine, Duration::from_micros(10)).unwrap();
+        let handle = ticker.handle();
+        let parked = || handle.shared.parked.load(Ordering::SeqCst);
+        for _ in 0..3 {
+            until(parked);
+            let running = handle.running();
+            until(|| !parked());
+            drop(running);
+        }
+        drop(ticker);
+        // The thread had the only other handle.
+        until(|| Arc::strong_count(&handle.shared) == 1);
+    }
+}

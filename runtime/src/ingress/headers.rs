@@ -1,0 +1,270 @@
+//! What the data plane adds to and takes from the headers of a request before the guest sees it.
+//!
+//! # Source
+//! Knative's queue-proxy and activator (`spec` section on the data path); hop-by-hop fields after
+//! RFC 9110 section 7.6.1.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use serve_core::forwarded;
+use serve_core::keys;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Every request passes the activator here.
+const PROXY_REQUEST: HeaderName = HeaderName::from_static(keys::PROXY_REQUEST_HEADER);
+
+/// Fields that speak of one connection and end with it.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Names that only the data plane may set; a client that sends them is not believed.
+const OURS: [HeaderName; 5] = [
+    HeaderName::from_static(keys::ORIGINAL_HOST_HEADER),
+    HeaderName::from_static(keys::REVISION_HEADER),
+    HeaderName::from_static(keys::NAMESPACE_HEADER),
+    HeaderName::from_static(keys::DEFAULT_ROUTE_HEADER),
+    HeaderName::from_static(keys::NETWORK_HASH_HEADER),
+];
+
+/// Makes the headers of a client's request those that the guest sees.
+///
+/// `client` is the address of the other end of the connection.
+pub fn prepare(headers: &mut HeaderMap, client: IpAddr) {
+    remove_hop_by_hop(headers);
+    for name in OURS {
+        headers.remove(name);
+    }
+    headers.remove(keys::TAG_HEADER);
+    headers.insert(PROXY_REQUEST, HeaderValue::from_static("activator"));
+    add_forwarding(headers, client);
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // `Connection` names further fields that are meant for this hop only.
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            // gRPC needs `TE: trailers`, and `Trailer` announces fields that are passed on.
+            if name != TE && name != TRAILER {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    // What a client takes beside trailers is the codings of this hop.
+    if headers.contains_key(TE) {
+        let takes_trailers = headers.get_all(TE).iter().any(|value| {
+            let mut codings = value.as_bytes().split(|byte| *byte == b',');
+            codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        });
+        headers.remove(TE);
+        if takes_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+fn add_forwarding(headers: &mut HeaderMap, client: IpAddr) {
+    let client = client.to_canonical();
+    let mut hops = String::new();
+    for value in headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+    {
+        if !hops.is_empty() {
+            hops.push_str(", ");
+        }
+        hops.push_str(value);
+    }
+    let separator = if hops.is_empty() { "" } else { ", " };
+    write!(hops, "{separator}{client}").expect("writing to a String cannot fail");
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let made = forwarded::value(forwarded::Headers {
+        forwarded: text(FORWARDED),
+        x_forwarded_for: Some(&hops),
+        x_forwarded_host: text(X_FORWARDED_HOST),
+        x_forwarded_proto: text(X_FORWARDED_PROTO),
+    });
+    if let Some(value) = made.and_then(|made| HeaderValue::try_from(made).ok()) {
+        headers.insert(FORWARDED, value);
+    }
+    if let Ok(value) = HeaderValue::try_from(hops) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+/// Removes from a guest's response what speaks of a connection.
+///
+/// # Errors
+/// What is wrong with a response whose end nobody could tell.
+pub fn prepare_response(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        if !is_number || lengths.next().is_some() {
+            return Err("its Content-Length is not one number");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Case {
+        name: &'static str,
+        given: &'static [(&'static str, &'static str)],
+        want: &'static [(&'static str, &'static str)],
+    }
+
+    #[track_caller]
+    fn check(case: &Case) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in case.given {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        prepare(&mut headers, IpAddr::from([127, 0, 0, 1]));
+        let mut got: Vec<_> = headers
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.to_str().expect("ASCII")))
+            .collect();
+        got.sort_unstable();
+        let mut want = case.want.to_vec();
+        want.sort_unstable();
+        assert_eq!(got, want, "{}", case.name);
+    }
+
+    #[test]
+    fn requests_are_prepared_as_knative_does() {
+        let cases = [
+            Case {
+                name: "a_plain_request_gets_the_forwarding_fields",
+                given: &[("accept", "*/*")],
+                want: &[
+                    ("accept", "*/*"),
+                    ("forwarded", "for=127.0.0.1;proto=http"),
+                    ("k-proxy-request", "activator"),
+                    ("x-forwarded-for", "127.0.0.1"),
+                    ("x-forwarded-proto", "http"),
+                ],
+            },
+            Case {
+                name: "hops_before_are_kept",
+                given: &[
+                    ("x-forwarded-for", "1.2.3.4"),
+                    ("x-forwarded-proto", "https"),
+                ],
+                want: &[
+                    ("forwarded", "for=1.2.3.4;proto=https, for=127.0.0.1"),
+                    ("k-proxy-request", "activator"),
+                    ("x-forwarded-for", "1.2.3.4, 127.0.0.1"),
+                    ("x-forwarded-proto", "https"),
+                ],
+            },
+            Case {
+                name: "a_forwarded_field_of_the_client_stays",
+                given: &[("forwarded", "for=9.9.9.9")],
+                want: &[
+                    ("forwarded", "for=9.9.9.9"),
+                    ("k-proxy-request", "activator"),
+                    ("x-forwarded-for", "127.0.0.1"),
+                    ("x-forwarded-proto", "http"),
+                ],
+            },
+            Case {
+                name: "what_only_the_data_plane_may_say_is_removed",
+                given: &[
+                    ("knative-serving-revision", "r"),
+                    ("knative-serving-namespace", "n"),
+                    ("knative-serving-tag", "t"),
+                    ("knative-serving-default-route", "true"),
+                    ("k-original-host", "h"),
+                    ("k-network-hash", "x"),
+                    ("forwarded", "f"),
+                ],
+                want: &[
+                    ("forwarded", "f"),
+                    ("k-proxy-request", "activator"),
+                    ("x-forwarded-for", "127.0.0.1"),
+                    ("x-forwarded-proto", "http"),
+                ],
+            },
+            Case {
+                name: "hop_by_hop_fields_and_those_they_name_are_removed",
+                given: &[
+                    ("connection", "close, x-private, te"),
+                    ("x-private", "1"),
+                    ("keep-alive", "timeout=5"),
+                    ("te", "deflate;q=0.5, Trailers"),
+                    ("transfer-encoding", "chunked"),
+                    ("http2-settings", "AAMAAABkAAQAAP__"),
+                    ("forwarded", "f"),
+                ],
+                want: &[
+                    ("forwarded", "f"),
+                    ("te", "trailers"),
+                    ("k-proxy-request", "activator"),
+                    ("x-forwarded-for", "127.0.0.1"),
+                    ("x-forwarded-proto", "http"),
+                ],
+            },
+        ];
+        cases.iter().for_each(check);
+    }
+
+    #[test]
+    fn responses_whose_end_is_unclear_are_refused() {
+        for (name, lengths, want) in [
+            ("none", &[][..], true),
+            ("one", &["12"], true),
+            ("equal", &["12", "12"], false),
+            ("no_number", &["12a"], false),
+            ("a_sign", &["-1"], false),
+            ("empty", &[""], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("connection", HeaderValue::from_static("close"));
+            headers.insert("trailer", HeaderValue::from_static("x"));
+            for length in lengths {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(length));
+            }
+            assert_eq!(prepare_response(&mut headers).is_ok(), want, "{name}");
+            assert!(!headers.contains_key(CONNECTION), "{name}");
+            assert!(headers.contains_key(TRAILER), "{name}");
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! The instances of one revision: who is running, who is idle, who may be started.
+//!
+//! Input is a request and the number of the core that took it; output is the guest's response,
+//! whose body still belongs to the call. The pool owns every store from its start to its end.
+//!
+//! ```text
+//!            lease (count taken)          call                 guest returned, body read
+//! idle ───────────────▶ reserved ────────▶ running ───────────────────────────▶ idle
+//!   │ too long, too many,   │ full: Error::Full   │ trap, time-out, caller gone,
+//!   ▼ scale to zero         ▼                     ▼ leftovers, used up
+//! dropped                                      dropped
+//! ```
+//! Invariants: `live` counts every instance that is idle, running or being started, and never
+//! exceeds [`Options::instances`]; an instance is idle only after its last response was read or
+//! dropped; no lock is held across an `await`; the pool starts no thread, and its tasks end with it.
+
+mod call;
+mod driver;
+mod options;
+mod pressure;
+mod replica;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use self::call::Timeouts;
+pub use self::options::{Counts, Isolation, Options};
+pub use self::pressure::Pressure;
+pub use self::replica::{Launcher, Source};
+use crate::body::Body;
+use crate::engine::{Call, Calls, Error, Link};
+
+/// A future of a trait object.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Starts instances: the seam between pool and engine, and the one trait that exists for tests.
+pub trait Launch: Send + Sync + 'static {
+    /// Starts an instance; `id` is its name in logs.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    fn launch(&self, id: u64) -> Boxed<'_, Result<Box<dyn Guest>, Error>>;
+
+    /// Loads what `launch` needs, unless it is there. Loading may compile: no limit on the start of
+    /// an instance counts it.
+    fn load(&self) -> Option<Boxed<'_, Result<(), Error>>> {
+        None
+    }
+
+    /// Lets go of what was loaded; the next `load` loads it again.
+    fn unload(&self) {}
+}
+
+/// How a call ended, with the instance if it can take another.
+pub type Ended = (Option<Box<dyn Guest>>, Result<(), Error>);
+
+/// A started instance.
+pub trait Guest: Send + 'static {
+    /// Runs one call to its end and gives the instance back if it can take another.
+    fn run(self: Box<Self>, call: Call) -> Boxed<'static, Ended>;
+
+    /// Runs calls beside each other until the queue ends.
+    /// Marks `link` as failed before anything that the calls hold is dropped.
+    fn drive(self: Box<Self>, calls: Calls, link: Arc<Link>) -> Boxed<'static, Result<(), Error>>;
+
+    /// Bytes that the instance keeps while it is idle.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// The instances of one revision; cheap to clone.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    launch: Arc<dyn Launch>,
+    options: Options,
+    counts: Arc<Counts>,
+    shards: Box<[Shard]>,
+    next_id: AtomicU64,
+    /// False at zero: nothing becomes idle, and code is let go when the last instance is.
+    open: AtomicBool,
+    /// Whether the task that drops old idle instances runs.
+    evicting: AtomicBool,
+    /// Calls whose caller is gone, and drivers: all that outlives a caller's future.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard {
+    /// The newest at the back: it is taken first, its memory is still in the caches.
+    idle: Mutex<VecDeque<Idle>>,
+    shared: Mutex<Vec<Arc<shared::Driver>>>,
+}
+
+struct Idle {
+    held: Held,
+    since: Instant,
+}
+
+/// An instance with the count that it stands for.
+struct Held {
+    guest: Box<dyn Guest>,
+    calls: u32,
+    slot: Slot,
+}
+
+/// One of the pool's `live` instances.
+struct Slot(Arc<Counts>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.0.live.fetch_sub(1, AcqRel) == 1 {
+            self.0.empty.notify_waiters();
+        }
+    }
+}
+
+/// The right to run one call: an idle instance, or a place for a new one.
+pub struct Lease {
+    pool: Pool,
+    shard: usize,
+    /// Taken by the call; what is left at the drop goes back.
+    from: Option<From>,
+}
+
+enum From {
+    Idle(Held),
+    New(Slot),
+    Shared(shared::Seat),
+    NewShared(Slot),
+}
+
+impl Pool {
+    /// A pool without instances.
+    pub fn new(launch: Arc<dyn Launch>, mut options: Options) -> Pool {
+        if options.isolation == Isolation::Request {
+            options.calls_per_instance = 1;
+        }
+        let shards = (0..options.shards.max(1))
+            .map(|_| Shard::default())
+            .collect();
+        let inner = Inner {
+            launch,
+            options,
+            counts: Arc::default(),
+            shards,
+            next_id: AtomicU64::new(0),
+            open: AtomicBool::new(true),
+            evicting: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        };
+        let pool = Pool {
+            inner: Arc::new(inner),
+        };
+        pool.inner.options.pressure.join(&pool);
+        pool
+    }
+
+    /// The pool's numbers.
+    pub fn counts(&self) -> &Counts {
+        &self.inner.counts
+    }
+
+    /// Takes an idle instance of `shard`, or a place for a new one.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when as many instances run as may.
+    pub fn lease(&self, shard: usize) -> Result<Lease, Error> {
+        let shard = shard % self.inner.shards.len();
+        let from = match self.inner.options.calls_per_instance {
+            0 | 1 => self
+                .inner
+                .take(shard)
+                .map(From::Idle)
+                .or_else(|| self.inner.slot().map(From::New)),
+            _ => self
+                .inner
+                .seat(shard)
+                .map(From::Shared)
+                .or_else(|| self.inner.slot().map(From::NewShared)),
+        };
+        let from = from
+            .or_else(|| self.inner.take_elsewhere(shard).map(From::Idle))
+            .ok_or(Error::Full)?;
+        Ok(Lease {
+            pool: self.clone(),
+            shard,
+            from: Some(from),
+        })
+    }
+
+    /// Starts one instance and keeps it if instances are reused: a revision is ready when this was.
+    ///
+    /// # Errors
+    /// Those of the launch, and [`Error::Full`].
+    pub async fn warm(&self) -> Result<(), Error> {
+        let slot = self.inner.slot().ok_or(Error::Full)?;
+        let held = self.inner.launch(slot).await?;
+        if self.inner.options.calls_per_instance <= 1 {
+            self.inner.keep(0, held);
+        }
+        Ok(())
+    }
+
+    /// Tells the pool how many replicas there are to be. At zero it drops what is idle, keeps
+    /// nothing that becomes idle, and lets go of the code; running calls end as they would.
+    pub fn set_target(&self, replicas: usize) {
+        self.inner.open.store(replicas > 0, Relaxed);
+        if replicas == 0 {
+            self.clear();
+            self.inner.launch.unload();
+        }
+    }
+
+    /// Drops all idle instances.
+    pub fn clear(&self) {
+        for shard in &self.inner.shards {
+            let idle = std::mem::take(&mut *lock(&shard.idle));
+            for entry in idle {
+                drop(self.inner.no_longer_idle(entry));
+            }
+            // Each ends when its last caller has gone.
+            let drivers = std::mem::take(&mut *lock(&shard.shared));
+            for driver in drivers {
+                driver.retire();
+            }
+        }
+    }
+
+    /// Waits until no instance is left, after `set_target(0)`.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn drained(&self) {
+        loop {
+            let mut empty = std::pin::pin!(self.inner.counts.empty.notified());
+            empty.as_mut().enable();
+            if self.inner.counts.live.load(Acquire) == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+}
+
+impl Lease {
+    /// Runs `request` in the leased instance; resolves with the head of the response.
+    ///
+    /// # Errors
+    /// Every way in which a guest fails before the head of its response, and [`Error::Timeout`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or later the body of the response, ends the call: the guest gets
+    /// [`Options::grace`] to notice that its streams are closed, then its instance is dropped.
+    pub async fn call(
+        mut self,
+        request: http::Request<Body>,
+        timeouts: Timeouts,
+    ) -> Result<http::Response<Body>, Error> {
+        let (inner, shard) = (self.pool.inner.clone(), self.shard);
+        let from = self.from.take();
+        drop(self);
+        match from.ok_or(Error::Gone)? {
+            From::Idle(held) => {
+                call::run(inner, shard, call::Stage::Started(held), request, timeouts).await
+            }
+            From::New(slot) => {
+                call::run(inner, shard, call::Stage::Reserved(slot), request, timeouts).await
+            }
+            From::Shared(seat) => {
+                shared::run(&inner, seat, request, call::Clock::new(timeouts)).await
+            }
+            From::NewShared(slot) => {
+                shared::start_and_run(&inner, shard, slot, request, timeouts).await
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    /// An instance that was leased and not called is idle again.
+    fn drop(&mut self) {
+        if let Some(From::Idle(held)) = self.from.take() {
+            self.pool.inner.keep(self.shard, held);
+        }
+    }
+}
+
+impl Inner {
+    /// A place for one more instance.
+    fn slot(&self) -> Option<Slot> {
+        let one_more = |live| (live < self.options.instances).then_some(live + 1);
+        self.counts
+            .live
+            .fetch_update(AcqRel, Relaxed, one_more)
+            .ok()?;
+        Some(Slot(self.counts.clone()))
+    }
+
+    fn take(&self, shard: usize) -> Option<Held> {
+        let entry = lock(&self.shards[shard].idle).pop_back()?;
+        Some(self.no_longer_idle(entry))
+    }
+
+    /// An idle instance of another core, when there is no place for a new one.
+    fn take_elsewhere(&self, shard: usize) -> Option<Held> {
+        let count = self.shards.len();
+        (1..count).find_map(|step| self.take((shard + step) % count))
+    }
+
+    fn no_longer_idle(&self, entry: Idle) -> Held {
+        self.counts.idle.fetch_sub(1, Relaxed);
+        self.counts
+            .idle_bytes
+            .fetch_sub(entry.held.guest.memory_bytes(), Relaxed);
+        entry.held
+    }
+
+    async fn launch(&self, slot: Slot) -> Result<Held, Error> {
+        if let Some(loading) = self.launch.load() {
+            loading.await?;
+        }
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let start = tokio::time::timeout(self.options.start, self.try_launch(id)).await;
+        let guest = start
+            .map_err(|_| Error::Start(format!("it took longer than {:?}", self.options.start)))??;
+        self.counts.started.fetch_add(1, Relaxed);
+        Ok(Held {
+            guest,
+            calls: 0,
+            slot,
+        })
+    }
+
+    /// Starts an instance; a full engine is asked again after idle instances made room.
+    async fn try_launch(&self, id: u64) -> Result<Box<dyn Guest>, Error> {
+        // Others can take the room that was made: ask a few times, then say so.
+        const TRIES: usize = 4;
+        for _ in 1..TRIES {
+            match self.launch.launch(id).await {
+                Err(Error::Full) if self.options.pressure.relieve().await > 0 => {}
+                launched => return launched,
+            }
+        }
+        self.launch.launch(id).await
+    }
+
+    /// Makes an instance idle, or drops it when it should not live on.
+    fn keep(self: &Arc<Self>, shard: usize, held: Held) {
+        let (options, counts) = (&self.options, &self.counts);
+        if options.isolation == Isolation::Request && held.calls > 0 {
+            return;
+        }
+        let bytes = held.guest.memory_bytes();
+        let fits = held.calls < options.calls
+            && counts.idle.load(Relaxed) < options.idle_instances
+            && counts.idle_bytes.load(Relaxed).saturating_add(bytes) <= options.idle_bytes;
+        if !fits {
+            counts.discarded.fetch_add(1, Relaxed);
+            return;
+        }
+        counts.idle.fetch_add(1, Relaxed);
+        counts.idle_bytes.fetch_add(bytes, Relaxed);
+        lock(&self.shards[shard].idle).push_back(Idle {
+            held,
+            since: Instant::now(),
+        });
+        if !self.open.load(Relaxed) {
+            // Scaled to zero meanwhile: whoever cleared the lists may have missed this one.
+            Pool {
+                inner: self.clone(),
+            }
+            .clear();
+            return;
+        }
+        driver::wake(self);
+    }
+
+    /// Runs `task` until it ends or the pool is dropped.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, &runtime);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

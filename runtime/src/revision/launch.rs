@@ -1,0 +1,267 @@
+//! From a Revision object to a running revision: image, component, environment, first instance.
+
+use std::sync::Arc;
+
+use serve_core::api::podspec::{self, Container};
+use serve_core::api::{self, ContainerStatus};
+use serve_core::breaker::REVISION_QUEUE_DEPTH;
+use serve_core::keys;
+use serve_core::object::Object;
+use serve_core::quantity::Quantity;
+
+use super::environment::{self, Lookup};
+use super::{Revision, Timeouts};
+use crate::activator::Activator;
+use crate::config;
+use crate::engine::{self, Engine, Facts, InstanceSpec, Scratch};
+use crate::image::reference::Reference;
+use crate::image::{Digest, Images};
+use crate::pool::{self, Isolation, Pool, Pressure, Source};
+use crate::progress::{self, Step};
+
+/// Calls at once in one instance of a 0.3 guest whose revision sets no `containerConcurrency`.
+const CALLS_PER_INSTANCE: usize = 16;
+
+/// What every launch needs.
+#[derive(Clone)]
+pub struct Launcher {
+    pub engine: Engine,
+    pub images: Images,
+    pub config: config::Engine,
+    pub scratch: Arc<Scratch>,
+    pub progress: progress::Reporter,
+    /// Shared by all pools: idle instances make room for others when the engine is full.
+    pub pressure: Pressure,
+    /// Finds the ConfigMaps and Secrets that environments are made from.
+    pub lookup: Lookup,
+}
+
+/// Why a Revision does not run. Becomes reason and message of its conditions.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The image is not there.
+    #[error("image \"{image}\": {message}")]
+    Image { image: String, message: String },
+    #[error("no container serves: none of several has ports")]
+    NoContainer,
+    #[error("annotation {key}: \"{value}\" is none of auto, revision and request")]
+    Isolation { key: &'static str, value: String },
+    #[error(transparent)]
+    Environment(#[from] environment::Error),
+    /// The guest would start and miss something that its manifest promises it.
+    #[error("{field} is not offered: {problem}")]
+    NotOffered {
+        field: &'static str,
+        problem: &'static str,
+    },
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+}
+
+impl Error {
+    /// The reason of the condition that shows the failure.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Image { .. } => "ContainerMissing".to_owned(),
+            Self::NoContainer
+            | Self::Isolation { .. }
+            | Self::Environment(_)
+            | Self::NotOffered { .. } => "CreateContainerConfigError".to_owned(),
+            Self::Engine(engine::Error::Exit(code)) => format!("ExitCode{code}"),
+            Self::Engine(_) => "CreateContainerError".to_owned(),
+        }
+    }
+}
+
+impl Launcher {
+    /// Which component each container names.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when one names none of the content store.
+    pub fn container_statuses(
+        &self,
+        object: &api::Revision,
+    ) -> Result<Vec<ContainerStatus>, Error> {
+        let status = |container: &Container| {
+            let digest = self.digest(container)?;
+            let repository = container.image.split('@').next().unwrap_or_default();
+            Ok(ContainerStatus {
+                name: container.name.clone(),
+                image_digest: format!("{repository}@{digest}"),
+            })
+        };
+        object.spec.containers.iter().map(status).collect()
+    }
+
+    fn digest(&self, container: &Container) -> Result<Digest, Error> {
+        let missing = |message: &str| Error::Image {
+            image: container.image.clone(),
+            message: message.to_owned(),
+        };
+        let Reference::Content { digest } = Reference::parse(&container.image) else {
+            return Err(missing(
+                "it names no component of this host's content store",
+            ));
+        };
+        let digest: Digest = digest.parse().map_err(|error: String| missing(&error))?;
+        if self.images.store().contains(&digest) {
+            Ok(digest)
+        } else {
+            Err(missing(
+                "its bytes are no longer in this host's content store",
+            ))
+        }
+    }
+
+    /// Compiles and links what the template of an object names, without starting it.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn check(&self, object: &Object) -> Result<(), Error> {
+        let pod = match object {
+            Object::Service(service) => &service.spec.template.spec,
+            Object::Configuration(configuration) => &configuration.spec.template.spec,
+            _ => return Ok(()),
+        };
+        let container = pod.serving_container().ok_or(Error::NoContainer)?;
+        let digest = self.digest(container)?;
+        let source = Source {
+            digest,
+            store: self.images.store().clone(),
+        };
+        let spec = InstanceSpec::new("check");
+        let _running = self.progress.begin(Step::Compile, &container.image);
+        pool::Launcher::new(self.engine.clone(), spec, source)
+            .component()
+            .await?;
+        Ok(())
+    }
+
+    /// Compiles, or finds compiled, what a Revision runs, and starts its first instance.
+    ///
+    /// # Errors
+    /// As [`Error`] says; nothing is left running.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves at most a compilation whose result is kept.
+    pub async fn launch(&self, object: &api::Revision) -> Result<Arc<Revision>, Error> {
+        let container = object.serving_container().ok_or(Error::NoContainer)?;
+        if object.spec.containers.len() > 1 {
+            let problem = "a Revision runs one component; make the others Services of their own";
+            return Err(Error::NotOffered {
+                field: "containers[1]",
+                problem,
+            });
+        }
+        if !container.volume_mounts.is_empty() {
+            let problem = "guests have no files but those of their own /tmp; use env and envFrom";
+            return Err(Error::NotOffered {
+                field: "volumeMounts",
+                problem,
+            });
+        }
+        for field in not_acted_on(container) {
+            tracing::warn!(
+                field,
+                "this field is kept and not acted on: the revision is ready once an instance starts"
+            );
+        }
+        let digest = self.digest(container)?;
+        let spec = self.instance_spec(object, container)?;
+        let source = Source {
+            digest,
+            store: self.images.store().clone(),
+        };
+        let launcher = Arc::new(pool::Launcher::new(self.engine.clone(), spec, source));
+        let revision = object.metadata.key().to_string();
+        let compiling = self.progress.begin(Step::Compile, &revision);
+        let component = launcher.component().await?;
+        drop(compiling);
+        let _starting = self.progress.begin(Step::Start, &revision);
+        let options = self.options(object, component.facts())?;
+        let pool = Pool::new(launcher, options);
+        pool.warm().await?;
+
+        Ok(Arc::new(Revision {
+            key: object.metadata.key(),
+            uid: object.metadata.uid.clone(),
+            activator: Activator::new(REVISION_QUEUE_DEPTH),
+            pool,
+            timeouts: Timeouts::of(&object.spec),
+        }))
+    }
+
+    fn options(&self, object: &api::Revision, facts: &Facts) -> Result<pool::Options, Error> {
+        let isolation = match object.metadata.annotation(keys::ISOLATION_ANNOTATION) {
+            None | Some("auto") if facts.auto_reuse() => Isolation::Revision,
+            None | Some("auto" | "request") => Isolation::Request,
+            Some("revision") => Isolation::Revision,
+            Some(other) => {
+                let (key, value) = (keys::ISOLATION_ANNOTATION, other.to_owned());
+                return Err(Error::Isolation { key, value });
+            }
+        };
+        let concurrency = object.spec.container_concurrency.unwrap_or(0);
+        let at_once = match usize::try_from(concurrency) {
+            Ok(0) | Err(_) => CALLS_PER_INSTANCE,
+            Ok(concurrency) => concurrency,
+        };
+        let shares = facts.world == engine::World::P3 && isolation == Isolation::Revision;
+        Ok(pool::Options {
+            revision: object.metadata.key().to_string().into(),
+            isolation,
+            calls_per_instance: if shares { at_once } else { 1 },
+            instances: self.config.max_instances as usize,
+            pressure: self.pressure.clone(),
+            ..pool::Options::default()
+        })
+    }
+
+    fn instance_spec(
+        &self,
+        object: &api::Revision,
+        container: &Container,
+    ) -> Result<InstanceSpec, Error> {
+        let mut spec = InstanceSpec::new(object.metadata.key().to_string());
+        let environment = environment::environment(object, container, &self.lookup)?;
+        spec.env = environment.variables;
+        spec.args = environment.arguments;
+        spec.cwd = Some(container.working_dir.clone()).filter(|path| !path.is_empty());
+        spec.limits.memory_bytes = memory_limit(container)
+            .unwrap_or(usize::try_from(self.config.memory.0).unwrap_or(usize::MAX));
+        spec.scratch = Some(self.scratch.clone());
+        Ok(spec)
+    }
+}
+
+/// The fields of a container that are valid and not acted on here, which its owner must know.
+fn not_acted_on(container: &Container) -> Vec<&'static str> {
+    let acts_on = |probe: &podspec::Probe| probe.tcp_socket.is_some();
+    let fields = [
+        (
+            "readinessProbe",
+            container
+                .readiness_probe
+                .as_ref()
+                .is_some_and(|p| !acts_on(p)),
+        ),
+        ("livenessProbe", container.liveness_probe.is_some()),
+        ("startupProbe", container.startup_probe.is_some()),
+    ];
+    fields
+        .into_iter()
+        .filter(|(_, set)| *set)
+        .map(|(field, _)| field)
+        .collect()
+}
+
+/// `resources.limits.memory` in bytes; none when it is not set.
+fn memory_limit(container: &Container) -> Option<usize> {
+    let limit = container.resources.limits.as_ref()?.get("memory")?;
+    let quantity: Quantity = match limit {
+        podspec::Quantity::Text(text) => text.parse().ok()?,
+        podspec::Quantity::Integer(bytes) => return usize::try_from(*bytes).ok(),
+    };
+    usize::try_from(quantity.units()).ok()
+}

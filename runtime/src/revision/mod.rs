@@ -1,0 +1,113 @@
+//! One Revision as it runs: where requests, objects and time meet.
+//!
+//! Input: requests from the ingress, and from the control plane what to run. Output: responses,
+//! and the facts that become the Revision's status.
+
+pub mod environment;
+pub mod launch;
+mod tracked;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body as _;
+use serve_core::api::podspec::PodSpec;
+use serve_core::meta::ObjectKey;
+use tokio::time::Instant;
+
+use crate::activator::Activator;
+use crate::body::Body;
+use crate::ingress::respond::{Asked, Ending, Failure};
+use crate::ingress::watch::Exchange;
+use crate::pool::{self, Pool};
+use tracked::{Hold, Tracked};
+
+/// `timeoutSeconds` of a Revision that was admitted without one.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A Revision that was started. It stays the same when it is scaled to zero and back.
+pub struct Revision {
+    pub key: ObjectKey,
+    /// Of the Revision object, so that a new one with the same name is told from this one.
+    pub uid: String,
+    pub activator: Arc<Activator>,
+    pub pool: Pool,
+    pub timeouts: Timeouts,
+}
+
+/// How long an exchange may take. All run from its begin, the wait for capacity included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `timeoutSeconds`: to the last byte of the response.
+    pub total: Duration,
+    /// `responseStartTimeoutSeconds`: to the head of the response.
+    pub response_start: Option<Duration>,
+    /// `idleTimeoutSeconds`: between two pieces of the response, and before the first.
+    pub idle: Option<Duration>,
+}
+
+impl Timeouts {
+    /// Those of a manifest; 0 and absent are none.
+    #[must_use]
+    pub fn of(spec: &PodSpec) -> Self {
+        let seconds = |seconds: Option<i64>| {
+            let seconds = seconds.and_then(|s| u64::try_from(s).ok());
+            seconds.filter(|s| *s > 0).map(Duration::from_secs)
+        };
+        Self {
+            total: seconds(spec.timeout_seconds).unwrap_or(DEFAULT_TIMEOUT),
+            response_start: seconds(spec.response_start_timeout_seconds),
+            idle: seconds(spec.idle_timeout_seconds),
+        }
+    }
+
+    /// The time within which something must have been written.
+    fn first(self) -> Duration {
+        let times = [self.response_start, self.idle];
+        times.into_iter().flatten().fold(self.total, Duration::min)
+    }
+
+    /// What is left for the guest of a request that waited.
+    fn after(self, waited: Duration) -> pool::Timeouts {
+        let first = self.first();
+        let has_start = first < self.total;
+        pool::Timeouts {
+            total: self.total.saturating_sub(waited),
+            response_start: has_start.then(|| first.saturating_sub(waited)),
+            idle: self.idle,
+        }
+    }
+}
+
+impl Revision {
+    /// Runs one request: waits for capacity, then gives it to an instance.
+    ///
+    /// # Errors
+    /// The request was not admitted, or the guest failed before its response began.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives back the place in the queue or the instance.
+    pub async fn call(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        asked: Asked,
+    ) -> Result<Response<Body>, Failure> {
+        let start = Instant::now();
+        let permit = self.activator.admit(start + self.timeouts.first()).await?;
+        let exchange = Exchange::begin(start + self.timeouts.total);
+        let timeouts = self.timeouts.after(start.elapsed());
+        let response = self.pool.lease(0)?.call(request, timeouts).await?;
+        let has_length = response.body().size_hint().exact().is_some();
+        let ending = Ending::of(asked, response.headers(), has_length);
+        let hold = Hold {
+            _permit: permit,
+            _exchange: exchange,
+        };
+        let revision = self.clone();
+        Ok(response.map(|body| Body::new(Tracked::new(body, ending, revision, hold))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,491 @@
+//! The whole host in process: for the `serve` program, and for programs that embed it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use serve_core::api::admit;
+use serve_core::keys;
+use serve_core::kind::Kind;
+use serve_core::meta::ObjectKey;
+use serve_core::object::Object;
+use serve_core::settings::{Domain, Settings};
+use serve_core::traffic::Visibility;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+
+use crate::body::Body;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::control::controller::Controller;
+use crate::control::naming::Naming;
+use crate::control::publish::Publisher;
+use crate::control::revisions::Revisions;
+use crate::control::settings::{Current, Live};
+use crate::control::snapshot::{self, Snapshot};
+use crate::control::store::{self, Store};
+use crate::engine::{self, Engine, Scratch};
+use crate::image::Images;
+use crate::ingress::{self, Shared, handler};
+use crate::pool::Pressure;
+use crate::progress;
+use crate::revision::launch::{self, Launcher};
+use crate::source::ko::{self, Ko};
+use crate::source::resolve::{self, Origin, Resolver};
+use crate::tasks::Tasks;
+
+/// The user that objects from files and from the embedding program are written as.
+const USER: &str = "kubernetes-admin";
+
+/// Why a runtime does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("starting the engine")]
+    Engine(#[from] engine::Error),
+    #[error(transparent)]
+    State(#[from] snapshot::Error),
+    #[error("using directory \"{}\"", .path.display())]
+    Directory { path: PathBuf, source: io::Error },
+}
+
+/// Why an object was not taken. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The bytes of an image are not there.
+    #[error(transparent)]
+    Image(#[from] resolve::FieldError),
+    /// It is not a valid object.
+    #[error(transparent)]
+    Rejected(#[from] admit::Rejection),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Its component cannot run here. Only a check finds this; what is applied says so in its
+    /// status.
+    #[error(transparent)]
+    Launch(#[from] launch::Error),
+}
+
+/// One of the data plane's two faces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Serves public hosts.
+    Public,
+    /// Serves cluster-local hosts too.
+    ClusterLocal,
+}
+
+impl Listener {
+    fn visibility(self) -> Visibility {
+        match self {
+            Self::Public => Visibility::Public,
+            Self::ClusterLocal => Visibility::ClusterLocal,
+        }
+    }
+}
+
+/// Makes a [`Runtime`].
+#[derive(Debug, Default)]
+pub struct Builder {
+    config: Config,
+    directory: Option<PathBuf>,
+    clock: Clock,
+    snapshot: Option<Snapshot>,
+}
+
+impl Builder {
+    /// Uses these settings. Those of listeners are the caller's to act on, by
+    /// [`Runtime::listen`].
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Keeps components, compiled code and what guests write to `/tmp` below this directory.
+    /// Without one, components and code live and end with the process.
+    #[must_use]
+    pub fn cache_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Goes on from the objects in a snapshot, and keeps them there.
+    #[must_use]
+    pub fn state(mut self, snapshot: Snapshot) -> Self {
+        self.snapshot = Some(snapshot);
+        self
+    }
+
+    /// Takes the time of day from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the runtime's tasks on the caller's tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn build(self) -> Result<Runtime, Error> {
+        let images = match &self.directory {
+            Some(root) => in_directory(&root.join("images"), |path| Images::open(path))?,
+            None => Images::in_memory(),
+        };
+        let engine = Engine::new(&engine_config(
+            &self.config.engine,
+            self.directory.as_deref(),
+        ))?;
+        let scratch = match &self.directory {
+            Some(root) => root.join("tmp"),
+            None => std::env::temp_dir().join(format!("serve-{}", std::process::id())),
+        };
+        let go_scratch = scratch.with_file_name("go");
+        let scratch = Arc::new(in_directory(&scratch, |path| Scratch::open(path))?);
+
+        let progress = progress::Reporter::default();
+        let live = Live::new(settings(&self.config.network));
+        let settings = live.subscribe();
+        let tasks = Arc::new(Tasks::default());
+        let store = Store::in_memory(self.clock.clone());
+        let shared = Arc::new(Shared::new(self.config.ingress.clone()));
+        let (url_port, url_ports) = watch::channel(None);
+        let launcher = Launcher {
+            engine,
+            images: images.clone(),
+            config: self.config.engine.clone(),
+            scratch,
+            progress: progress.clone(),
+            pressure: Pressure::default(),
+            lookup: {
+                let store = store.clone();
+                Arc::new(move |kind, key| store.get(kind, key))
+            },
+        };
+        let controller = Controller::new(
+            store.clone(),
+            self.clock.clone(),
+            Naming {
+                settings: settings.clone(),
+                url_port: url_ports,
+            },
+            live,
+            Publisher::new(shared.clone()),
+            Revisions::new(
+                launcher.clone(),
+                tasks.clone(),
+                self.clock,
+                settings.clone(),
+            ),
+        );
+        if let Some(snapshot) = self.snapshot {
+            store.restore(snapshot.read()?);
+            tasks.spawn(snapshot.keep(store.clone(), tasks.stop_signal()));
+        }
+        tasks.spawn(controller.run(tasks.stop_signal()));
+        let ko = Ko {
+            scratch: go_scratch,
+            limits: ko_limits(&self.config.build),
+        };
+        let resolver = Resolver {
+            images,
+            ko,
+            progress,
+        };
+        let network = self.config.network;
+        Ok(Runtime {
+            store,
+            shared,
+            tasks,
+            settings,
+            resolver,
+            launcher,
+            url_port,
+            network,
+        })
+    }
+}
+
+fn in_directory<T>(path: &Path, open: impl FnOnce(&Path) -> io::Result<T>) -> Result<T, Error> {
+    open(path).map_err(|source| Error::Directory {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn engine_config(config: &config::Engine, directory: Option<&Path>) -> engine::Config {
+    engine::Config {
+        instances: config.max_instances,
+        parallel_compiles: config.parallel_compiles,
+        cache: directory.map(|root| root.join("code")),
+        ..engine::Config::default()
+    }
+}
+
+fn ko_limits(config: &config::Build) -> ko::Limits {
+    ko::Limits {
+        time: config.time.0,
+        memory_bytes: config.memory.0,
+    }
+}
+
+fn settings(network: &config::Network) -> Settings {
+    Settings {
+        domain: Domain::everywhere(&network.domain),
+        ..Settings::default()
+    }
+}
+
+/// Gives an object that names its revision the template of the stored one when both mean the same.
+///
+/// Knative gives such a template no defaults, so that it would differ from the stored one, which
+/// has them, and be refused as a change without a new name.
+fn keep_named_template(request: &admit::Request<'_>, old: &Object, new: &mut Object) {
+    let Ok(with_defaults) = admit::admit(request, None, new.clone()) else {
+        return;
+    };
+    let templates = |object: &mut Object| match object {
+        Object::Service(service) => Some(std::mem::take(&mut service.spec.template)),
+        Object::Configuration(configuration) => {
+            Some(std::mem::take(&mut configuration.spec.template))
+        }
+        _ => None,
+    };
+    let stored = templates(&mut old.clone());
+    let is_same = stored.is_some() && stored == templates(&mut with_defaults.object.clone());
+    let is_named = stored
+        .as_ref()
+        .is_some_and(|template| !template.metadata.name.is_empty());
+    if !(is_same && is_named) {
+        return;
+    }
+    match (new, stored) {
+        (Object::Service(service), Some(template)) => service.spec.template = template,
+        (Object::Configuration(configuration), Some(template)) => {
+            configuration.spec.template = template;
+        }
+        _ => {}
+    }
+}
+
+/// A running host. Dropping it ends its tasks at once; [`Runtime::shutdown`] lets requests end.
+///
+/// # Examples
+///
+/// ```
+/// use std::path::Path;
+/// use std::time::Duration;
+///
+/// use serve_core::conditions::{ConditionStatus, READY};
+/// use serve_core::kind::Kind;
+/// use serve_core::object::Object;
+/// use serve_runtime::Runtime;
+/// use serve_runtime::body::Body;
+/// use serve_runtime::source::resolve::Origin;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = Runtime::builder().build()?;
+/// let service = Object::from_value(serde_json::json!({
+///     "apiVersion": "serving.knative.dev/v1",
+///     "kind": "Service",
+///     "metadata": {"name": "hello"},
+///     "spec": {"template": {"spec": {"containers": [{"image": "./hello.wat"}]}}},
+/// }))?;
+/// let origin = Origin { directory: Path::new("../examples"), may_build: false };
+/// let key = runtime.apply(service, origin).await?.key();
+///
+/// let is_ready = |object: Option<&Object>| match object {
+///     Some(Object::Service(service)) => service
+///         .status
+///         .conditions
+///         .iter()
+///         .any(|c| c.kind == READY && c.status == ConditionStatus::True),
+///     _ => false,
+/// };
+/// runtime.store().wait_for(Kind::Service, &key, is_ready).await;
+///
+/// let request = http::Request::get("http://hello.default/").body(Body::empty())?;
+/// assert_eq!(runtime.call(request).await.status(), 200);
+/// runtime.shutdown(Duration::from_secs(5)).await;
+/// # Ok(()) }
+/// ```
+pub struct Runtime {
+    store: Store,
+    shared: Arc<Shared>,
+    tasks: Arc<Tasks>,
+    settings: Current,
+    resolver: Resolver,
+    launcher: Launcher,
+    url_port: watch::Sender<Option<u16>>,
+    network: config::Network,
+}
+
+impl Runtime {
+    /// Starts with default settings.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The objects, to read and to watch.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Tells of builds, compilations and starts from now on.
+    #[must_use]
+    pub fn progress(&self) -> broadcast::Receiver<progress::Progress> {
+        self.resolver.progress.subscribe()
+    }
+
+    /// Creates an object, or makes an existing one like it. Images that are files are read,
+    /// relative to the origin's directory.
+    ///
+    /// # Errors
+    /// As [`ApplyError`] says.
+    ///
+    /// # Cancel safety
+    /// The object is applied as a whole or not at all.
+    pub async fn apply(
+        &self,
+        mut object: Object,
+        origin: Origin<'_>,
+    ) -> Result<Arc<Object>, ApplyError> {
+        self.resolve(&mut object, origin).await?;
+        loop {
+            let old = self.store.get(object.kind(), &object.key());
+            match self.write(old.as_deref(), object.clone()) {
+                // Somebody else wrote between the read and the write: look again.
+                Err(ApplyError::Store(
+                    store::Error::Conflict(_) | store::Error::AlreadyExists(_),
+                )) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Gives an object the default namespace if it has none, and names its images by digest, as
+    /// [`Runtime::apply`] does first.
+    ///
+    /// # Errors
+    /// [`ApplyError::Image`].
+    pub async fn resolve(&self, object: &mut Object, origin: Origin<'_>) -> Result<(), ApplyError> {
+        if object.metadata().namespace.is_empty() && object.kind().names().namespaced {
+            "default".clone_into(&mut object.metadata_mut().namespace);
+        }
+        Ok(self.resolver.resolve(object, origin).await?)
+    }
+
+    /// The files and folders whose change means other bytes for the images of an object.
+    pub async fn watched(&self, object: &Object, origin: Origin<'_>) -> Vec<PathBuf> {
+        self.resolver.watched(object, origin).await
+    }
+
+    /// Whether an object could be applied, without applying it: its images are found, defaults and
+    /// validation are done, and its component is compiled and linked. Returns warnings.
+    ///
+    /// # Errors
+    /// As [`ApplyError`] says.
+    pub async fn check(
+        &self,
+        mut object: Object,
+        origin: Origin<'_>,
+    ) -> Result<Vec<String>, ApplyError> {
+        self.resolve(&mut object, origin).await?;
+        let settings = self.settings.borrow().clone();
+        let request = admit::Request {
+            user: USER,
+            settings: &settings,
+            dry_run: true,
+        };
+        let admitted = admit::admit(&request, None, object)?;
+        self.launcher.check(&admitted.object).await?;
+        Ok(admitted.warnings)
+    }
+
+    /// Deletes an object and all that it controls.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn delete(&self, kind: Kind, key: &ObjectKey) -> Result<(), store::Error> {
+        self.store.delete(kind, key, None)
+    }
+
+    fn write(&self, old: Option<&Object>, mut new: Object) -> Result<Arc<Object>, ApplyError> {
+        if let Some(old) = old {
+            let meta = new.metadata_mut();
+            meta.resource_version
+                .clone_from(&old.metadata().resource_version);
+            // Who made and last changed it is not for the one who applies to say.
+            for key in [keys::CREATOR_ANNOTATION, keys::LAST_MODIFIER_ANNOTATION] {
+                if let Some(value) = old.metadata().annotation(key) {
+                    meta.annotations
+                        .entry(key.to_owned())
+                        .or_insert_with(|| value.to_owned());
+                }
+            }
+        }
+        let settings = self.settings.borrow().clone();
+        let request = admit::Request {
+            user: USER,
+            settings: &settings,
+            dry_run: false,
+        };
+        if let Some(old) = old {
+            keep_named_template(&request, old, &mut new);
+        }
+        let admitted = admit::admit(&request, old, new)?;
+        for warning in &admitted.warnings {
+            tracing::debug!(warning, "an object is admitted with a warning");
+        }
+        Ok(match old {
+            Some(_) => self.store.update(admitted.object)?,
+            None => self.store.create(admitted.object)?,
+        })
+    }
+
+    /// Answers a request in process, as a client of the cluster-local listener.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or the response's body, is the client going away.
+    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        handler::handle(&self.shared, Visibility::ClusterLocal, client, request).await
+    }
+
+    /// Serves on an address until the runtime ends; port 0 picks a free one. Returns the address.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn listen(&self, listener: Listener, address: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        if listener == Listener::Public && self.network.url_port == config::UrlPort::Auto {
+            self.url_port
+                .send_replace(Some(address.port()).filter(|port| *port != 80));
+        }
+        let serving = ingress::serve(
+            self.shared.clone(),
+            socket,
+            listener.visibility(),
+            self.tasks.clone(),
+        );
+        self.tasks.spawn(serving);
+        Ok(address)
+    }
+
+    /// Stops accepting, lets running requests end for up to `grace`, then ends everything.
+    pub async fn shutdown(&self, grace: Duration) {
+        let aborted = self.tasks.shutdown(grace).await;
+        if aborted > 0 {
+            tracing::warn!(aborted, "tasks were ended before they were done");
+        }
+    }
+}

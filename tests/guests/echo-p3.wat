@@ -1,0 +1,58 @@
+;; WASI 0.3: gives the stream of the request's body back as the stream of the response's. The header "x-call"
+;; has the number of the call in its instance. The path "/trap" traps, "/spin" never returns.
+(module
+  (import "wasi:http/types@0.3.0" "[constructor]fields" (func $fields (result i32)))
+  (import "wasi:http/types@0.3.0" "[method]fields.append" (func $append (param i32 i32 i32 i32 i32 i32)))
+  (import "wasi:http/types@0.3.0" "[method]request.get-path-with-query" (func $path (param i32 i32)))
+  (import "wasi:http/types@0.3.0" "[static]request.consume-body" (func $consume (param i32 i32 i32)))
+  (import "wasi:http/types@0.3.0" "[static]response.new" (func $response (param i32 i32 i32 i32 i32)))
+  (import "wasi:http/types@0.3.0" "[future-new-0][static]request.consume-body" (func $future (result i64)))
+  (import "wasi:http/types@0.3.0" "[async-lower][future-write-0][static]request.consume-body"
+    (func $resolve (param i32 i32) (result i32)))
+  (import "wasi:http/types@0.3.0" "[future-drop-writable-0][static]request.consume-body" (func $drop_done (param i32)))
+  (import "$root" "[waitable-set-new]" (func $new_set (result i32)))
+  (import "$root" "[waitable-set-drop]" (func $drop_set (param i32)))
+  (import "$root" "[waitable-join]" (func $join (param i32 i32)))
+  (import "$root" "[context-get-0]" (func $context (result i32)))
+  (import "$root" "[context-set-0]" (func $set_context (param i32)))
+  (import "wasi:http/types@0.3.0" "[future-drop-readable-2][static]response.new" (func $drop_sent (param i32)))
+  (import "[export]wasi:http/handler@0.3.0" "[task-return]handle"
+    (func $return (param i32 i32 i32 i64 i32 i32 i32 i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 256) "x-call")
+  (global $calls (mut i32) (i32.const 0))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+  (func (export "[async-lift]wasi:http/handler@0.3.0#handle") (param $req i32) (result i32)
+    (local $headers i32) (local $done i64) (local $writer i32) (local $set i32)
+    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+    (i32.store8 (i32.const 264) (i32.add (i32.const 48) (global.get $calls)))
+    ;; option<string> at 0: the second byte of the path tells
+    (call $path (local.get $req) (i32.const 0))
+    (if (i32.gt_u (i32.load offset=8 (i32.const 0)) (i32.const 1)) (then
+      (if (i32.eq (i32.load8_u (i32.const 1025)) (i32.const 116)) (then unreachable))
+      (loop $again (br_if $again (i32.eq (i32.load8_u (i32.const 1025)) (i32.const 115))))))
+    (local.set $headers (call $fields))
+    (call $append (local.get $headers) (i32.const 256) (i32.const 6) (i32.const 264) (i32.const 1) (i32.const 0))
+    (local.set $done (call $future))
+    (call $consume (local.get $req) (i32.wrap_i64 (local.get $done)) (i32.const 0))
+    ;; the stream at 0, the future of the trailers at 4: both go on into the response
+    (call $response (local.get $headers) (i32.const 1)
+      (i32.load (i32.const 0)) (i32.load offset=4 (i32.const 0)) (i32.const 16))
+    (call $drop_sent (i32.load offset=4 (i32.const 16)))
+    (call $return (i32.const 0) (i32.load offset=16 (i32.const 0))
+      (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+    (local.set $writer (i32.wrap_i64 (i64.shr_u (local.get $done) (i64.const 32))))
+    (if (i32.ne (call $resolve (local.get $writer) (i32.const 512)) (i32.const -1)) (then
+      (call $drop_done (local.get $writer))
+      (return (i32.const 0))))
+    ;; blocked: wait (2) on a set with the writer in it
+    (local.set $set (call $new_set))
+    (call $join (local.get $writer) (local.get $set))
+    (call $set_context (local.get $set))
+    (i32.or (i32.const 2) (i32.shl (local.get $set) (i32.const 4))))
+  (func (export "[callback][async-lift]wasi:http/handler@0.3.0#handle")
+    (param $event i32) (param $writer i32) (param $code i32) (result i32)
+    (call $join (local.get $writer) (i32.const 0))
+    (call $drop_done (local.get $writer))
+    (call $drop_set (call $context))
+    (i32.const 0)))

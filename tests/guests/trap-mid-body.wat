@@ -1,0 +1,47 @@
+;; Sends half a response, in more pieces than the host holds back, then traps.
+(module
+  (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+  (import "wasi:http/types@0.2.0" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-response.body" (func $body (param i32 i32)))
+  (import "wasi:http/types@0.2.0" "[static]response-outparam.set"
+    (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-body.write" (func $write (param i32 i32)))
+  (import "wasi:http/types@0.2.0" "[static]outgoing-body.finish" (func $finish (param i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[resource-drop]incoming-request" (func $drop_request (param i32)))
+  (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
+    (func $put (param i32 i32 i32 i32)))
+  (import "wasi:io/streams@0.2.0" "[resource-drop]output-stream" (func $drop_out (param i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 64) "half")
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param $old i32) (param $oldlen i32) (param $align i32) (param $len i32) (result i32)
+    (local $p i32)
+    (local.set $p (i32.and
+      (i32.add (global.get $heap) (i32.sub (local.get $align) (i32.const 1)))
+      (i32.sub (i32.const 0) (local.get $align))))
+    (global.set $heap (i32.add (local.get $p) (local.get $len)))
+    (local.get $p))
+  (global $bod (mut i32) (i32.const 0))
+  (global $str (mut i32) (i32.const 0))
+  ;; Sends the head of the response, status 200, and opens its body.
+  (func $begin (param $out i32)
+    (local $res i32)
+    (local.set $res (call $response (call $fields)))
+    (call $body (local.get $res) (i32.const 0))
+    (global.set $bod (i32.load offset=4 (i32.const 0)))
+    (call $set (local.get $out) (i32.const 0) (local.get $res)
+      (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+    (call $write (global.get $bod) (i32.const 0))
+    (global.set $str (i32.load offset=4 (i32.const 0))))
+  (func $end
+    (call $drop_out (global.get $str))
+    (call $finish (global.get $bod) (i32.const 0) (i32.const 0) (i32.const 0)))
+  (func $handle (export "wasi:http/incoming-handler@0.2.0#handle") (param $req i32) (param $out i32)
+    (local $i i32)
+    (call $drop_request (local.get $req))
+    (call $begin (local.get $out))
+    (loop $next
+      (call $put (global.get $str) (i32.const 64) (i32.const 4) (i32.const 0))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $i) (i32.const 8))))
+    unreachable))
