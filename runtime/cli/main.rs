@@ -1,0 +1,61 @@
+//! The `serve` program.
+
+mod args;
+mod check;
+mod exit;
+mod foreground;
+mod progress;
+mod report;
+mod run;
+mod settings;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Command::Completions { shell }) = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "serve", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    start_logging();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("serve: starting threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            Some(Command::Check(check)) => check::check(check).await,
+            _ => run::run(cli.run).await,
+        }
+    });
+    // What is still blocked on a compile has no one left to wait for it.
+    runtime.shutdown_background();
+    code
+}
+
+/// Logs go to stderr; `SERVE_LOG` selects them as `RUST_LOG` does elsewhere.
+fn start_logging() {
+    let filter = EnvFilter::try_from_env("SERVE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,serve=info,serve_runtime=info,guest=info"));
+    let format = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(format)
+        .init();
+}

@@ -1,0 +1,205 @@
+//! `serve MANIFEST…`: sets a host up, runs manifests in the foreground, and ends it in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serve_runtime::config::{Config, Listen};
+use serve_runtime::control::snapshot::{self, Snapshot};
+use serve_runtime::image::Digest;
+use serve_runtime::source::files;
+use serve_runtime::{Listener, Runtime};
+
+use crate::args::Run;
+use crate::exit::{self, Code, Failed};
+use crate::foreground::{self, Foreground, Request};
+use crate::progress;
+use crate::report::{Event, Reporter};
+use crate::settings;
+use crate::signals::Signals;
+
+/// Runs until a signal, and returns the exit code.
+pub async fn run(args: Run) -> ExitCode {
+    let reporter = Reporter::new(args.output);
+    match try_run(args, reporter).await {
+        Ok(()) => {
+            reporter.report(&Event::Stopped);
+            ExitCode::SUCCESS
+        }
+        Err(failed) => failed.report(),
+    }
+}
+
+async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
+    let config = config(&args).map_err(exit::with(Code::Usage))?;
+    // Before anything is started or bound: most mistakes are in the files.
+    let scan = files::scan(&args.manifests, args.name.as_deref());
+    let wrong: Vec<_> = scan
+        .files
+        .into_iter()
+        .filter_map(|file| file.documents.err())
+        .collect();
+    if !wrong.is_empty() {
+        let wrong = foreground::Error::Manifests(wrong.into_iter().flatten().collect());
+        return Err(exit::with(Code::InvalidManifest)(wrong));
+    }
+
+    let snapshot = Snapshot::open(state_file(&args.manifests)?).map_err(|error| match error {
+        snapshot::Error::Taken(_) => exit::with(Code::Taken)(error),
+        other => exit::with(Code::Error)(other),
+    })?;
+    if args.fresh {
+        snapshot.clear().map_err(anyhow::Error::from)?;
+    }
+    let runtime = Runtime::builder()
+        .config(config.clone())
+        .cache_directory(cache_directory(&config)?)
+        .state(snapshot)
+        .build()
+        .map_err(anyhow::Error::from)?;
+    let public = listen(&runtime, &args, &config, reporter)
+        .await
+        .map_err(exit::with(Code::Taken))?;
+    let progress = tokio::spawn(progress::show(runtime.progress()));
+    let mut signals = Signals::new().context("listening for signals")?;
+    let request = Request {
+        paths: args.manifests,
+        name: args.name,
+        allow_build: args.allow_build,
+    };
+    let run = Foreground::new(
+        &runtime,
+        request,
+        reporter,
+        public,
+        config.run.ready_timeout,
+    );
+    let failed = tokio::select! {
+        error = run.run() => Some(error),
+        () = signals.stop() => None,
+    };
+    progress.abort();
+    tokio::select! {
+        () = runtime.shutdown(config.shutdown.grace.0) => {}
+        // A second signal means that waiting is no longer wanted.
+        () = signals.stop() => {
+            return Err(anyhow::anyhow!("stopped before running requests ended").into());
+        }
+    }
+    match failed {
+        None => Ok(()),
+        Some(error) => {
+            let code = match error {
+                foreground::Error::Manifests(_) => Code::InvalidManifest,
+                foreground::Error::NotReady(_) | foreground::Error::TooLate(..) => Code::NotReady,
+                foreground::Error::Watch(_) => Code::Error,
+            };
+            Err(exit::with(code)(error))
+        }
+    }
+}
+
+fn config(args: &Run) -> anyhow::Result<Config> {
+    let mut settings = args.settings.clone();
+    for (key, flag) in [
+        ("ingress.listen", &args.listen),
+        ("ingress.local-listen", &args.local_listen),
+    ] {
+        settings
+            .set
+            .extend(flag.iter().map(|value| format!("{key}={value}")));
+    }
+    settings::of_process(&settings)
+}
+
+/// Where components and compiled code are kept: as set, else below the user's cache directory.
+pub fn cache_directory(config: &Config) -> anyhow::Result<PathBuf> {
+    if !config.engine.cache_dir.as_os_str().is_empty() {
+        return Ok(config.engine.cache_dir.clone());
+    }
+    user_directory("XDG_CACHE_HOME", ".cache")
+        .context("no cache directory: set XDG_CACHE_HOME, HOME or engine.cache-dir")
+}
+
+/// `serve` below the directory that a variable of the XDG base directory specification names, else
+/// below its default in the home directory.
+fn user_directory(variable: &str, default: &str) -> Option<PathBuf> {
+    let path = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let root = path(variable).or_else(|| Some(path("HOME")?.join(default)))?;
+    Some(root.join("serve"))
+}
+
+/// Where a run of these manifests keeps its objects: one file for each set of paths.
+fn state_file(manifests: &[PathBuf]) -> anyhow::Result<PathBuf> {
+    let root = user_directory("XDG_STATE_HOME", ".local/state")
+        .context("no state directory: set XDG_STATE_HOME or HOME")?;
+    let mut paths = manifests
+        .iter()
+        .map(std::path::absolute)
+        .collect::<Result<Vec<_>, _>>()
+        .context("finding the manifests")?;
+    paths.sort();
+    let names: Vec<u8> = paths
+        .iter()
+        .flat_map(|path| [path.as_os_str().as_encoded_bytes(), b"\0"].concat())
+        .collect();
+    Ok(root
+        .join("runs")
+        .join(format!("{}.json", Digest::of(&names).hex())))
+}
+
+/// Binds both listeners and tells where. Returns the public one's address.
+async fn listen(
+    runtime: &Runtime,
+    args: &Run,
+    config: &Config,
+    reporter: Reporter,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let (ingress, default) = (&config.ingress, Config::default().ingress);
+    let is_default = args.listen.is_none() && ingress.listen == default.listen;
+    let public = bind(runtime, Listener::Public, ingress.listen, is_default).await?;
+    let is_default = args.local_listen.is_none() && ingress.local_listen == default.local_listen;
+    let local = bind(
+        runtime,
+        Listener::ClusterLocal,
+        ingress.local_listen,
+        is_default,
+    )
+    .await?;
+    for (listener, address) in [("public", public), ("cluster-local", local)] {
+        if let Some(address) = address {
+            reporter.report(&Event::Listening { listener, address });
+        }
+    }
+    Ok(public)
+}
+
+/// Binds a listener. A default port that is taken is replaced by the next free one.
+async fn bind(
+    runtime: &Runtime,
+    listener: Listener,
+    address: Listen,
+    is_default: bool,
+) -> anyhow::Result<Option<SocketAddr>> {
+    const TRIES: u16 = 20;
+    let Listen::At(mut address) = address else {
+        return Ok(None);
+    };
+    for _ in 0..TRIES {
+        match runtime.listen(listener, address).await {
+            Ok(bound) => return Ok(Some(bound)),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && is_default => {
+                address.set_port(address.port().saturating_add(1));
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("listening on {address}"));
+            }
+        }
+    }
+    anyhow::bail!("no free port was found near {address}; choose one with --listen")
+}

@@ -1,0 +1,13 @@
+//! The binary, as its users run it: started on port 0, asked over sockets, stopped by a signal.
+
+mod client;
+mod datapath;
+mod datapath_h2;
+mod datapath_strict;
+mod errors;
+mod go;
+mod hello;
+mod load;
+mod process;
+mod reload;
+mod scale;
