@@ -58,7 +58,7 @@ fn the_example_answers_through_its_own_manifest() {
 }
 
 #[test]
-fn a_server_of_http_2_without_tls_gets_http_2() {
+fn a_port_named_h2c_gives_the_program_http_2() {
     let Some(guest) = guest::get(Form::H2c) else {
         return;
     };

@@ -139,19 +139,14 @@ pub fn head(method: &str, service: &str, path: &str, fields: &str) -> String {
 }
 
 fn service(name: &str, form: Form) -> String {
-    let (port, env) = if form == Form::H2c {
-        let variable = "name: SERVE_HTTP_PROTO\n          value: h2c";
-        ("h2c", format!("        env:\n        - {variable}\n"))
-    } else {
-        ("http1", String::new())
-    };
+    let port = if form == Form::H2c { "h2c" } else { "http1" };
     format!(
         "---\n\
          apiVersion: serving.knative.dev/v1\n\
          kind: Service\n\
          metadata:\n  name: {name}\n\
          spec:\n  template:\n    spec:\n      containers:\n      - image: ko://example.com/testguest\n        \
-         ports:\n        - name: {port}\n          containerPort: {PORT}\n{env}"
+         ports:\n        - name: {port}\n          containerPort: {PORT}\n"
     )
 }
 
