@@ -10,6 +10,7 @@ pub mod engine;
 pub mod image;
 pub mod ingress;
 pub mod pool;
+mod process;
 pub mod progress;
 pub mod revision;
 mod runtime;

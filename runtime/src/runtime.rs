@@ -31,6 +31,7 @@ use crate::engine::{self, Engine, Scratch};
 use crate::image::Images;
 use crate::ingress::{self, Shared, handler};
 use crate::pool::Pressure;
+use crate::process;
 use crate::progress;
 use crate::revision::launch::{self, Launcher};
 use crate::source::ko::{self, Ko};
@@ -142,12 +143,13 @@ impl Builder {
             &self.config.engine,
             self.directory.as_deref(),
         ))?;
-        let scratch = match &self.directory {
-            Some(root) => root.join("tmp"),
+        let run = match &self.directory {
+            Some(root) => root.join("run"),
             None => std::env::temp_dir().join(format!("serve-{}", std::process::id())),
         };
-        let go_scratch = scratch.with_file_name("go");
-        let scratch = Arc::new(in_directory(&scratch, |path| Scratch::open(path))?);
+        let own = in_directory(&run, process::own_directory)?;
+        let go_scratch = own.join("go");
+        let scratch = Arc::new(in_directory(&own.join("tmp"), |path| Scratch::open(path))?);
 
         let progress = progress::Reporter::default();
         let live = Live::new(settings(&self.config.network));

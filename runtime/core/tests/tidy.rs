@@ -127,7 +127,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &[]),
     (
         "control",
-        &["autoscaler", "clock", "ingress", "revision", "tasks"],
+        &[
+            "autoscaler",
+            "clock",
+            "image",
+            "ingress",
+            "revision",
+            "tasks",
+        ],
     ),
     ("engine", &["body", "image"]),
     ("image", &[]),
@@ -145,6 +152,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("lib", &[]),
     ("pool", &["body", "engine", "image"]),
+    ("process", &["image"]),
     ("progress", &[]),
     (
         "revision",
@@ -162,8 +170,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "body", "clock", "config", "control", "engine", "image", "ingress", "pool", "progress",
-            "revision", "source", "tasks",
+            "body", "clock", "config", "control", "engine", "image", "ingress", "pool", "process",
+            "progress", "revision", "source", "tasks",
         ],
     ),
     ("source", &["image", "progress"]),

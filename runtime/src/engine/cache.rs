@@ -23,7 +23,7 @@ use wasmtime::component::Component;
 
 use super::component::Facts;
 use crate::image::Digest;
-use crate::image::store::{is_private, private_dir, write_aside};
+use crate::image::store::{is_private, private_dir, remove_abandoned, write_aside};
 
 pub(super) struct Cache {
     root: PathBuf,
@@ -52,12 +52,7 @@ struct Sidecar {
 impl Cache {
     pub(super) fn open(root: &Path, engine: &wasmtime::Engine) -> io::Result<Cache> {
         private_dir(root)?;
-        for entry in fs::read_dir(root)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(".new-") {
-                fs::remove_file(entry.path())?;
-            }
-        }
+        remove_abandoned(root)?;
         let mut hasher = Sha(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Cache {

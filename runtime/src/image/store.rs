@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -115,12 +116,7 @@ impl Store {
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Store> {
         let root = root.into();
         private_dir(&root)?;
-        for entry in fs::read_dir(&root)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(".new-") {
-                fs::remove_file(entry.path())?;
-            }
-        }
+        remove_abandoned(&root)?;
         Ok(Store(Arc::new(Place::Directory {
             root,
             next: AtomicU64::new(0),
@@ -255,6 +251,27 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     fs::remove_file(&probe)?;
     if found.uid() != owner {
         return denied("belongs to another user");
+    }
+    Ok(())
+}
+
+/// Removes what processes that ended early left half-written. Another process may be writing to the
+/// same directory right now, so only files are removed that nobody can still be at work on.
+pub(crate) fn remove_abandoned(root: &Path) -> io::Result<()> {
+    const ABANDONED: Duration = Duration::from_secs(3600);
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(".new-") {
+            continue;
+        }
+        // It may be renamed to its place between these lines, which is as good.
+        let age = entry
+            .metadata()
+            .and_then(|found| found.modified())
+            .map(|time| time.elapsed());
+        if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
     Ok(())
 }

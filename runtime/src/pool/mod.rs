@@ -337,7 +337,17 @@ impl Inner {
         let id = self.next_id.fetch_add(1, Relaxed);
         let start = tokio::time::timeout(self.options.start, self.try_launch(id)).await;
         let guest = start
-            .map_err(|_| Error::Start(format!("it took longer than {:?}", self.options.start)))??;
+            .unwrap_or_else(|_| {
+                let limit = self.options.start;
+                Err(Error::Start(format!("it took longer than {limit:?}")))
+            })
+            .inspect_err(|error| {
+                // A full engine is ordinary: the request waits or is told so.
+                if !matches!(error, Error::Full) {
+                    let revision = &*self.options.revision;
+                    tracing::warn!(revision, %error, "an instance does not start");
+                }
+            })?;
         self.counts.started.fetch_add(1, Relaxed);
         Ok(Held {
             guest,

@@ -1,0 +1,71 @@
+//! Directories of one runtime in one process, below a directory that several processes share.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::{Pid, test_kill_process};
+
+use crate::image::store::private_dir;
+
+/// A new directory below `root` that no other runtime uses, of this process or another. Those that
+/// processes left behind which no longer run are removed.
+///
+/// # Errors
+/// When a directory cannot be made, or `root` is not ours alone.
+pub fn own_directory(root: &Path) -> io::Result<PathBuf> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    private_dir(root)?;
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if !is_in_use(&entry.file_name().to_string_lossy()) {
+            // Two processes that start at once may both remove it.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let own = root.join(format!("{}-{number}", std::process::id()));
+    // An earlier process with the same number may have left one.
+    match fs::remove_dir_all(&own) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    private_dir(&own)?;
+    Ok(own)
+}
+
+/// Whether the process that a directory is named after runs. A name that is none of ours is left
+/// alone.
+fn is_in_use(name: &str) -> bool {
+    let Some(pid) = name.split_once('-').and_then(|(pid, _)| pid.parse().ok()) else {
+        return true;
+    };
+    let Some(pid) = Pid::from_raw(pid) else {
+        return true;
+    };
+    test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_ones_own_and_go_with_their_process() {
+        let root = tempfile::tempdir().expect("a directory");
+        let root = root.path().join("run");
+        let first = own_directory(&root).expect("made");
+        fs::write(first.join("file"), "kept").expect("written");
+        // No process has the largest number that a process can have.
+        let left = root.join(format!("{}-0", i32::MAX));
+        let foreign = root.join("notes");
+        fs::create_dir(&left).expect("made");
+        fs::create_dir(&foreign).expect("made");
+        let second = own_directory(&root).expect("made");
+        assert_ne!(first, second);
+        assert!(first.join("file").exists(), "another runtime's files stay");
+        assert!(!left.exists(), "a dead process's do not");
+        assert!(foreign.exists());
+    }
+}
