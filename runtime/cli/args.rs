@@ -22,6 +22,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a host that serves the Kubernetes API, for `kubectl` and `kn`, until it is stopped.
+    Up(Up),
+    /// Tell `kubectl` and `kn` where a running host is.
+    Kubeconfig(Kubeconfig),
     /// Say what is wrong with manifests and components, without running them.
     Check(Check),
     /// Print a completion script for a shell.
@@ -43,6 +47,10 @@ pub struct Run {
     #[arg(long, value_name = "ADDR|off")]
     pub local_listen: Option<String>,
 
+    /// Serve the Kubernetes API at this address, or `off` [default: 127.0.0.1:6443].
+    #[arg(long, value_name = "ADDR|off")]
+    pub api_listen: Option<String>,
+
     /// Name the Service of a bare component [default: made from the file's name].
     #[arg(long)]
     pub name: Option<String>,
@@ -61,6 +69,48 @@ pub struct Run {
     /// How to print what happens.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Keep what must outlive the process here [default: serve/host in the user's state directory].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Serve public hosts at this address; port 0 picks a free one [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+
+    /// Serve cluster-local hosts at this address, or `off` [default: 127.0.0.1:8081].
+    #[arg(long, value_name = "ADDR|off")]
+    pub local_listen: Option<String>,
+
+    /// Serve the Kubernetes API at this address [default: 127.0.0.1:6443].
+    #[arg(long, value_name = "ADDR|off")]
+    pub api_listen: Option<String>,
+
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// How to print what happens.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct Kubeconfig {
+    /// Add a context `serve` to the user's file: the first of $KUBECONFIG, else ~/.kube/config.
+    #[arg(long)]
+    pub merge: bool,
+
+    /// Print a whole file on stdout. This is the default.
+    #[arg(long)]
+    pub print: bool,
+
+    /// Take the context `serve` out of the user's file again.
+    #[arg(long)]
+    pub remove: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serve_core::api::Service;
 use serve_core::api::admit::Rejection;
 use serve_core::conditions::{CONFIGURATIONS_READY, Condition, ConditionStatus, READY};
+use serve_core::keys;
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
@@ -125,7 +126,10 @@ impl<'a> Foreground<'a> {
         // What an earlier run made counts as made by files, so that it goes if they no longer
         // have it.
         let earlier = self.runtime.store().all();
-        let is_root = |object: &&Arc<Object>| object.metadata().controller().is_none();
+        let is_root = |object: &&Arc<Object>| {
+            let meta = object.metadata();
+            meta.controller().is_none() && meta.annotation(keys::MADE_OF_ANNOTATION).is_none()
+        };
         let ids = earlier
             .iter()
             .filter(is_root)

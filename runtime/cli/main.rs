@@ -1,5 +1,6 @@
 //! The `serve` program.
 
+mod api;
 mod args;
 mod check;
 mod exit;
@@ -9,6 +10,7 @@ mod report;
 mod run;
 mod settings;
 mod signals;
+mod up;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,9 @@ fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Cli::command(), "serve", &mut std::io::stdout());
         return ExitCode::SUCCESS;
     }
+    if let Some(Command::Kubeconfig(kubeconfig)) = &cli.command {
+        return api::kubeconfig(kubeconfig);
+    }
     start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match cli.command {
             Some(Command::Check(check)) => check::check(check).await,
+            Some(Command::Up(up)) => up::up(up).await,
             _ => run::run(cli.run).await,
         }
     });
@@ -49,8 +55,9 @@ fn main() -> ExitCode {
 
 /// Logs go to stderr; `SERVE_LOG` selects them as `RUST_LOG` does elsewhere.
 fn start_logging() {
-    let filter = EnvFilter::try_from_env("SERVE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,serve=info,serve_runtime=info,guest=info"));
+    let filter = EnvFilter::try_from_env("SERVE_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("warn,serve=info,serve_runtime=info,serve_apiserver=info,guest=info")
+    });
     let format = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));

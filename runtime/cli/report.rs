@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde::{Serialize, Serializer};
 use serve_runtime::source::manifest::Diagnostic;
@@ -15,6 +16,10 @@ pub enum Event<'a> {
     Listening {
         listener: &'a str,
         address: SocketAddr,
+    },
+    /// Where `kubectl` and `kn` read how to reach the API.
+    Kubeconfig {
+        path: &'a Path,
     },
     Ready(Settled<'a>),
     /// A Service is ready again after its file changed.
@@ -96,6 +101,7 @@ impl Reporter {
 fn lines(event: &Event<'_>) -> String {
     match event {
         Event::Listening { listener, address } => format!("listening on {address} ({listener})"),
+        Event::Kubeconfig { path } => format!("export KUBECONFIG={}", path.display()),
         Event::Ready(settled) => {
             let Settled {
                 name,

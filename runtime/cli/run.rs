@@ -11,7 +11,8 @@ use serve_runtime::image::Digest;
 use serve_runtime::source::files;
 use serve_runtime::{Listener, Runtime};
 
-use crate::args::Run;
+use crate::api;
+use crate::args::{self, Run};
 use crate::exit::{self, Code, Failed};
 use crate::foreground::{self, Foreground, Request};
 use crate::progress;
@@ -32,7 +33,12 @@ pub async fn run(args: Run) -> ExitCode {
 }
 
 async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
-    let config = config(&args).map_err(exit::with(Code::Usage))?;
+    let flags = Flags {
+        listen: args.listen.as_ref(),
+        local_listen: args.local_listen.as_ref(),
+        api_listen: args.api_listen.as_ref(),
+    };
+    let config = config(&args.settings, flags).map_err(exit::with(Code::Usage))?;
     // Before anything is started or bound: most mistakes are in the files.
     let scan = files::scan(&args.manifests, args.name.as_deref());
     let wrong: Vec<_> = scan
@@ -45,10 +51,7 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
         return Err(exit::with(Code::InvalidManifest)(wrong));
     }
 
-    let snapshot = Snapshot::open(state_file(&args.manifests)?).map_err(|error| match error {
-        snapshot::Error::Taken(_) => exit::with(Code::Taken)(error),
-        other => exit::with(Code::Error)(other),
-    })?;
+    let snapshot = snapshot(state_file(&args.manifests)?)?;
     if args.fresh {
         snapshot.clear().map_err(anyhow::Error::from)?;
     }
@@ -58,9 +61,11 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
         .state(snapshot)
         .build()
         .map_err(anyhow::Error::from)?;
-    let public = listen(&runtime, &args, &config, reporter)
+    let public = listen(&runtime, flags, &config, reporter)
         .await
         .map_err(exit::with(Code::Taken))?;
+    let credentials = api::state_directory()?.join("api");
+    let _kubeconfig = api::start(&runtime, flags, &config, &credentials, reporter).await?;
     let progress = tokio::spawn(progress::show(runtime.progress()));
     let mut signals = Signals::new().context("listening for signals")?;
     let request = Request {
@@ -100,11 +105,21 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
     }
 }
 
-fn config(args: &Run) -> anyhow::Result<Config> {
-    let mut settings = args.settings.clone();
+/// The flags that say where to listen.
+#[derive(Clone, Copy)]
+pub struct Flags<'a> {
+    pub listen: Option<&'a String>,
+    pub local_listen: Option<&'a String>,
+    pub api_listen: Option<&'a String>,
+}
+
+/// The settings of this process, with what the flags say.
+pub fn config(settings: &args::Settings, flags: Flags<'_>) -> anyhow::Result<Config> {
+    let mut settings = settings.clone();
     for (key, flag) in [
-        ("ingress.listen", &args.listen),
-        ("ingress.local-listen", &args.local_listen),
+        ("ingress.listen", flags.listen),
+        ("ingress.local-listen", flags.local_listen),
+        ("api.listen", flags.api_listen),
     ] {
         settings
             .set
@@ -124,7 +139,7 @@ pub fn cache_directory(config: &Config) -> anyhow::Result<PathBuf> {
 
 /// `serve` below the directory that a variable of the XDG base directory specification names, else
 /// below its default in the home directory.
-fn user_directory(variable: &str, default: &str) -> Option<PathBuf> {
+pub fn user_directory(variable: &str, default: &str) -> Option<PathBuf> {
     let path = |name| {
         std::env::var_os(name)
             .map(PathBuf::from)
@@ -134,10 +149,17 @@ fn user_directory(variable: &str, default: &str) -> Option<PathBuf> {
     Some(root.join("serve"))
 }
 
+/// Takes the file of objects at `path`.
+pub fn snapshot(path: PathBuf) -> Result<Snapshot, Failed> {
+    Snapshot::open(path).map_err(|error| match error {
+        snapshot::Error::Taken(_) => exit::with(Code::Taken)(error),
+        other => exit::with(Code::Error)(other),
+    })
+}
+
 /// Where a run of these manifests keeps its objects: one file for each set of paths.
 fn state_file(manifests: &[PathBuf]) -> anyhow::Result<PathBuf> {
-    let root = user_directory("XDG_STATE_HOME", ".local/state")
-        .context("no state directory: set XDG_STATE_HOME or HOME")?;
+    let root = api::state_directory()?;
     let mut paths = manifests
         .iter()
         .map(std::path::absolute)
@@ -154,16 +176,16 @@ fn state_file(manifests: &[PathBuf]) -> anyhow::Result<PathBuf> {
 }
 
 /// Binds both listeners and tells where. Returns the public one's address.
-async fn listen(
+pub async fn listen(
     runtime: &Runtime,
-    args: &Run,
+    flags: Flags<'_>,
     config: &Config,
     reporter: Reporter,
 ) -> anyhow::Result<Option<SocketAddr>> {
     let (ingress, default) = (&config.ingress, Config::default().ingress);
-    let is_default = args.listen.is_none() && ingress.listen == default.listen;
+    let is_default = flags.listen.is_none() && ingress.listen == default.listen;
     let public = bind(runtime, Listener::Public, ingress.listen, is_default).await?;
-    let is_default = args.local_listen.is_none() && ingress.local_listen == default.local_listen;
+    let is_default = flags.local_listen.is_none() && ingress.local_listen == default.local_listen;
     let local = bind(
         runtime,
         Listener::ClusterLocal,

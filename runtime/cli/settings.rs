@@ -106,7 +106,8 @@ fn leaves(table: &Table, prefix: &str, visit: &mut dyn FnMut(&str, &Value)) {
 fn check_keys(table: &Table, known: &[String]) -> Result<()> {
     let mut wrong = None;
     leaves(table, "", &mut |key, _| {
-        if wrong.is_none() && !known.iter().any(|k| k == key) {
+        let is_name = key.starts_with("images.names.");
+        if wrong.is_none() && !is_name && !known.iter().any(|k| k == key) {
             wrong = Some(key.to_owned());
         }
     });
@@ -149,6 +150,12 @@ fn put(table: &mut Table, key: &str, text: &str) -> Result<()> {
         Some(Value::Boolean(_)) => Value::Boolean(
             text.parse()
                 .map_err(|_| anyhow!("{key}: \"{text}\" is not true or false"))?,
+        ),
+        Some(Value::Array(_)) => Value::Array(
+            text.split(',')
+                .filter(|part| !part.is_empty())
+                .map(|part| Value::String(part.to_owned()))
+                .collect(),
         ),
         _ => Value::String(text.to_owned()),
     };

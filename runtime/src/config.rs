@@ -3,6 +3,7 @@
 //! Knative's own settings are not here: they keep the names, the defaults and the place that they
 //! have on a cluster, the ConfigMaps of namespace `knative-serving`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ use serve_core::duration;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     pub ingress: Ingress,
+    pub api: Api,
+    pub images: Images,
     pub network: Network,
     pub engine: Engine,
     pub build: Build,
@@ -59,6 +62,41 @@ impl Default for Ingress {
             max_connections_per_address: 1000,
         }
     }
+}
+
+/// The Kubernetes API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Api {
+    /// Where `kubectl` and `kn` are served, over TLS; port 0 picks a free one.
+    pub listen: Listen,
+    /// How many bytes the body of a request may have.
+    pub max_body_bytes: Size,
+    /// How many connections are open at once.
+    pub max_connections: usize,
+    /// How many watches run at once.
+    pub max_watches: usize,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: Listen::At(SocketAddr::from(([127, 0, 0, 1], 6443))),
+            max_body_bytes: Size(3 << 20),
+            max_connections: 1_000,
+            max_watches: 1_000,
+        }
+    }
+}
+
+/// Where the bytes of images come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Images {
+    /// Folders whose files clients of the API may name as images.
+    pub roots: Vec<PathBuf>,
+    /// Name of an image, with or without a tag → the file that has its bytes.
+    pub names: BTreeMap<String, PathBuf>,
 }
 
 /// Names of hosts.

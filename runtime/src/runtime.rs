@@ -182,7 +182,7 @@ impl Builder {
             Revisions::new(
                 launcher.clone(),
                 tasks.clone(),
-                self.clock,
+                self.clock.clone(),
                 settings.clone(),
             ),
         );
@@ -199,6 +199,7 @@ impl Builder {
             images,
             ko,
             progress,
+            config: self.config.images,
         };
         let network = self.config.network;
         Ok(Runtime {
@@ -210,6 +211,7 @@ impl Builder {
             launcher,
             url_port,
             network,
+            clock: self.clock,
         })
     }
 }
@@ -326,6 +328,7 @@ pub struct Runtime {
     launcher: Launcher,
     url_port: watch::Sender<Option<u16>>,
     network: config::Network,
+    clock: Clock,
 }
 
 impl Runtime {
@@ -339,6 +342,36 @@ impl Runtime {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Knative's settings as they are now, for others who admit objects.
+    #[must_use]
+    pub fn settings(&self) -> &Current {
+        &self.settings
+    }
+
+    /// Finds the images of objects.
+    #[must_use]
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// The domain that public hosts end in where no ConfigMap says otherwise.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.network.domain
+    }
+
+    /// The tasks of this host, for those of others that are to end with it.
+    #[must_use]
+    pub fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    /// Where this host gets the time of day from.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Tells of builds, compilations and starts from now on.

@@ -1,5 +1,6 @@
 //! The binary, as its users run it: started on port 0, asked over sockets, stopped by a signal.
 
+mod api;
 mod client;
 mod datapath;
 mod datapath_h2;
@@ -7,6 +8,8 @@ mod datapath_strict;
 mod errors;
 mod go;
 mod hello;
+mod kn;
+mod kubectl;
 mod load;
 mod process;
 mod reload;

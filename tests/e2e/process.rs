@@ -1,8 +1,9 @@
 //! Starts `serve`, reads the events that it prints, and shows its log when a test fails.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,8 @@ pub struct Serve {
     log: Arc<Mutex<String>>,
     public: Option<SocketAddr>,
     local: Option<SocketAddr>,
+    api: Option<SocketAddr>,
+    kubeconfig: Option<PathBuf>,
     /// Removed with this.
     home: Option<TempDir>,
 }
@@ -88,21 +91,40 @@ impl Serve {
     /// Starts `serve MANIFEST` with what `change` does to its arguments and environment.
     pub fn start_as(manifest: &Path, change: impl FnOnce(&mut Command)) -> Self {
         let home = tempfile::tempdir().expect("a directory");
-        let mut serve = Self::spawn(home.path(), manifest, change);
+        let mut serve = Self::spawn(home.path(), manifest.as_os_str(), |command| {
+            command.args(["--api-listen", "off"]);
+            change(command);
+        });
         serve.home = Some(home);
         serve
     }
 
     /// Starts `serve MANIFEST` with the cache and the state of an earlier run.
     pub fn start_in(home: &Path, manifest: &Path, arguments: &[&str]) -> Self {
-        Self::spawn(home, manifest, |command| {
-            command.args(arguments);
+        Self::spawn(home, manifest.as_os_str(), |command| {
+            command.args(["--api-listen", "off"]).args(arguments);
         })
     }
 
-    fn spawn(home: &Path, manifest: &Path, change: impl FnOnce(&mut Command)) -> Self {
+    /// Starts `serve up` on free ports and waits until clients can reach it.
+    pub fn up(arguments: &[&str]) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut serve = Self::spawn(home.path(), OsStr::new("up"), |command| {
+            command
+                .args(["--api-listen", "127.0.0.1:0"])
+                .args(arguments);
+        });
+        serve.home = Some(home);
+        let path = serve.event("kubeconfig")["path"]
+            .as_str()
+            .map(PathBuf::from);
+        serve.kubeconfig = path;
+        serve
+    }
+
+    fn spawn(home: &Path, first: &OsStr, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = command(home);
-        command.arg(manifest).args([
+        command.arg(first).args([
             "-o",
             "json",
             "--listen",
@@ -139,6 +161,8 @@ impl Serve {
             log,
             public: None,
             local: None,
+            api: None,
+            kubeconfig: None,
             home: None,
         };
         while serve.public.is_none() || serve.local.is_none() {
@@ -167,6 +191,7 @@ impl Serve {
                 match event["listener"].as_str() {
                     Some("public") => self.public = address,
                     Some("cluster-local") => self.local = address,
+                    Some("api") => self.api = address,
                     other => panic!("unknown listener {other:?}"),
                 }
             }
@@ -178,6 +203,20 @@ impl Serve {
 
     pub fn public(&self) -> SocketAddr {
         self.public.expect("the listener was reported")
+    }
+
+    pub fn api(&self) -> SocketAddr {
+        self.api.expect("the listener was reported")
+    }
+
+    /// The file that tells clients of the API where it is.
+    pub fn kubeconfig(&self) -> &Path {
+        self.kubeconfig.as_deref().expect("the file was reported")
+    }
+
+    /// Where everything is that this `serve` writes.
+    pub fn home(&self) -> &Path {
+        self.home.as_ref().expect("a home of its own").path()
     }
 
     pub fn local(&self) -> SocketAddr {

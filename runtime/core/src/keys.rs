@@ -67,3 +67,14 @@ pub const ROUTING_STATE_PENDING: &str = "pending";
 pub const ROUTING_STATE_ACTIVE: &str = "active";
 /// Value of [`ROUTING_STATE_LABEL`] of a Revision that no Route names any more.
 pub const ROUTING_STATE_RESERVE: &str = "reserve";
+
+// Of the Kubernetes API.
+/// On a Namespace: its name, to select it by.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// Marks the bookmark after which a client has seen all that there was.
+pub const INITIAL_EVENTS_END_ANNOTATION: &str = "k8s.io/initial-events-end";
+pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
+/// On an object that a host made because every cluster has it, which no file needs to have. On
+/// `config-domain` it is the domain of the host's own settings, which the ConfigMap follows as long
+/// as nobody changes it.
+pub const MADE_OF_ANNOTATION: &str = "serve.wasm/made-of";

@@ -21,10 +21,50 @@ pub struct Names {
     pub version: &'static str,
     pub kind: &'static str,
     pub plural: &'static str,
+    pub singular: &'static str,
+    pub short_names: &'static [&'static str],
+    /// The groups of kinds that `kubectl get` knows by one word, such as `all`.
+    pub categories: &'static [&'static str],
     pub namespaced: bool,
 }
 
 const SERVING: &str = "serving.knative.dev";
+
+const fn serving(
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+) -> Names {
+    Names {
+        group: SERVING,
+        version: "v1",
+        kind,
+        plural,
+        singular,
+        short_names,
+        categories: &["all", "knative", "serving"],
+        namespaced: true,
+    }
+}
+
+const fn core(
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+) -> Names {
+    Names {
+        group: "",
+        version: "v1",
+        kind,
+        plural,
+        singular,
+        short_names,
+        categories: &[],
+        namespaced: true,
+    }
+}
 
 impl Kind {
     pub const ALL: [Self; 8] = [
@@ -40,22 +80,26 @@ impl Kind {
 
     #[must_use]
     pub const fn names(self) -> Names {
-        let (group, version, kind, plural, namespaced) = match self {
-            Self::Service => (SERVING, "v1", "Service", "services", true),
-            Self::Configuration => (SERVING, "v1", "Configuration", "configurations", true),
-            Self::Revision => (SERVING, "v1", "Revision", "revisions", true),
-            Self::Route => (SERVING, "v1", "Route", "routes", true),
-            Self::DomainMapping => (SERVING, "v1beta1", "DomainMapping", "domainmappings", true),
-            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps", true),
-            Self::Secret => ("", "v1", "Secret", "secrets", true),
-            Self::Namespace => ("", "v1", "Namespace", "namespaces", false),
-        };
-        Names {
-            group,
-            version,
-            kind,
-            plural,
-            namespaced,
+        match self {
+            Self::Service => serving("Service", "services", "service", &["kservice", "ksvc"]),
+            Self::Configuration => serving(
+                "Configuration",
+                "configurations",
+                "configuration",
+                &["config", "cfg"],
+            ),
+            Self::Revision => serving("Revision", "revisions", "revision", &["rev"]),
+            Self::Route => serving("Route", "routes", "route", &["rt"]),
+            Self::DomainMapping => Names {
+                version: "v1beta1",
+                ..serving("DomainMapping", "domainmappings", "domainmapping", &["dm"])
+            },
+            Self::ConfigMap => core("ConfigMap", "configmaps", "configmap", &["cm"]),
+            Self::Secret => core("Secret", "secrets", "secret", &[]),
+            Self::Namespace => Names {
+                namespaced: false,
+                ..core("Namespace", "namespaces", "namespace", &["ns"])
+            },
         }
     }
 

@@ -107,6 +107,17 @@ fn crates_point_one_way() {
             "runtime/Cargo.toml",
             &["serve-apiserver", "clap", "toml", "anyhow"][..],
         ),
+        (
+            "runtime/apiserver/Cargo.toml",
+            &[
+                "wasmtime",
+                "wasmtime-wasi",
+                "wasmtime-wasi-http",
+                "clap",
+                "toml",
+                "anyhow",
+            ][..],
+        ),
     ];
     for (manifest, banned) in crates {
         for name in dependencies(manifest) {
@@ -174,7 +185,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "progress", "revision", "source", "tasks",
         ],
     ),
-    ("source", &["image", "progress"]),
+    ("source", &["config", "image", "progress"]),
     ("tasks", &[]),
 ];
 
@@ -208,8 +219,22 @@ fn modules_of_the_runtime_point_where_the_list_says() {
 }
 
 #[test]
+fn the_api_uses_of_the_runtime_only_what_objects_need() {
+    let allowed = [
+        "Runtime", "clock", "config", "control", "image", "progress", "source", "tasks",
+    ];
+    for file in rust_files(&root().join("runtime/apiserver/src")) {
+        for used in code(&file).split("serve_runtime::").skip(1) {
+            let fine = allowed.iter().any(|name| used.starts_with(name));
+            let used = used.lines().next().unwrap_or_default();
+            assert!(fine, "{} must not use {used}", file.display());
+        }
+    }
+}
+
+#[test]
 fn only_the_engine_names_wasmtime() {
-    for folder in ["runtime/src", "runtime/cli"] {
+    for folder in ["runtime/src", "runtime/apiserver/src", "runtime/cli"] {
         for file in rust_files(&root().join(folder)) {
             let inside = file.components().any(|part| part.as_os_str() == "engine");
             for line in code(&file).lines() {

@@ -9,6 +9,7 @@
 //! Nothing here is lost when the task ends: all of it can be made again from the store.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serve_core::api::{Configuration, Revision, Route, RouteStatus, Service};
 use serve_core::kind::Kind;
@@ -32,6 +33,10 @@ use super::settings::Live;
 use super::store::{self, Change, Event, Id, Status, Store};
 use crate::clock::Clock;
 use crate::tasks::Stop;
+
+/// How long a Service waits that a client of the API wrote: `kn` reads it back before it watches
+/// it, and prints only what changes after that. A tenth of what a person notices.
+const CLIENT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The controller's state. One task owns it.
 pub struct Controller {
@@ -165,7 +170,11 @@ impl Controller {
         if event.change == Change::Deleted {
             self.forget(&id, &event.object.metadata().uid);
         }
-        self.queue.push(id);
+        if event.by_client && event.change != Change::Deleted && id.0 == Kind::Service {
+            self.queue.push_at(Instant::now() + CLIENT_PAUSE, id);
+        } else {
+            self.queue.push(id);
+        }
     }
 
     fn forget(&mut self, id: &Id, uid: &str) {

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serve_core::api::{ConfigurationStatus, RevisionStatus, RouteStatus, ServiceStatus};
+use serve_core::api::{
+    ConfigurationStatus, DomainMappingStatus, RevisionStatus, RouteStatus, ServiceStatus,
+};
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
@@ -29,6 +31,8 @@ pub type Id = (Kind, ObjectKey);
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Whether what is written through this handle comes from a client of the API.
+    by_client: bool,
 }
 
 struct Inner {
@@ -57,6 +61,8 @@ pub struct Event {
     pub object: Arc<Object>,
     /// The object before the change; none for one just created.
     pub previous: Option<Arc<Object>>,
+    /// Whether a client of the API did it.
+    pub by_client: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +79,7 @@ pub enum Status {
     Configuration(ConfigurationStatus),
     Revision(RevisionStatus),
     Route(RouteStatus),
+    DomainMapping(DomainMappingStatus),
 }
 
 /// Why a write was refused. Nothing was changed.
@@ -106,6 +113,16 @@ impl Store {
                 head: watch::Sender::new(0),
                 clock,
             }),
+            by_client: false,
+        }
+    }
+
+    /// The same store, for what clients of the API write.
+    #[must_use]
+    pub fn for_clients(&self) -> Self {
+        Self {
+            by_client: true,
+            ..self.clone()
         }
     }
 
@@ -139,6 +156,11 @@ impl Store {
     /// Puts objects of an earlier store into this empty one, as they were but for their versions.
     pub fn restore(&self, objects: Vec<Object>) {
         let mut state = self.lock();
+        // Versions rise over restarts: what a client knew before is older than all that is here.
+        let known = objects
+            .iter()
+            .filter_map(|object| object.metadata().resource_version.parse().ok());
+        state.revision = known.max().unwrap_or(0).max(state.revision);
         for object in objects {
             self.commit(&mut state, Change::Added, object);
         }
@@ -154,8 +176,8 @@ impl Store {
             .collect()
     }
 
-    /// Adds an object: gives it a name when only `generateName` is set, a uid, a creation time and
-    /// generation 1.
+    /// Adds an object: gives it a name when only `generateName` is set, a uid, a creation time and,
+    /// if its kind has one, generation 1.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`].
@@ -163,6 +185,7 @@ impl Store {
         let now = self.inner.clock.now().truncated();
         let mut state = self.lock();
         let kind = object.kind();
+        let counts = counts_generations(&object);
         let meta = object.metadata_mut();
         if meta.name.is_empty() && !meta.generate_name.is_empty() {
             meta.name = format!("{}{}", meta.generate_name, random_suffix());
@@ -173,7 +196,7 @@ impl Store {
         }
         meta.uid = random_uid();
         meta.creation_timestamp = Some(now);
-        meta.generation = 1;
+        meta.generation = i64::from(counts);
         Ok(self.commit(&mut state, Change::Added, object))
     }
 
@@ -200,12 +223,13 @@ impl Store {
         meta.uid.clone_from(&before.uid);
         meta.creation_timestamp = before.creation_timestamp;
         meta.deletion_timestamp = before.deletion_timestamp;
+        meta.deletion_grace_period_seconds = before.deletion_grace_period_seconds;
         meta.generation = before.generation;
         meta.resource_version.clone_from(&before.resource_version);
         if object == *old {
             return Ok(old);
         }
-        if !same_but_for_metadata(&old, &mut object) {
+        if counts_generations(&object) && !same_but_for_metadata(&old, &mut object) {
             object.metadata_mut().generation += 1;
         }
         Ok(self.commit(&mut state, Change::Modified, object))
@@ -240,6 +264,9 @@ impl Store {
             }
             (Object::Revision(object), Status::Revision(status)) => object.status = status,
             (Object::Route(object), Status::Route(status)) => object.status = status,
+            (Object::DomainMapping(object), Status::DomainMapping(status)) => {
+                object.status = status;
+            }
             _ => return Err(Error::NotFound(id)),
         }
         if object == *old {
@@ -273,6 +300,37 @@ impl Store {
             self.commit(&mut state, Change::Deleted, Object::clone(&object));
         }
         Ok(())
+    }
+
+    /// Writes down that an object is to go once its finalizers are done. `uid` that is set must be
+    /// the object's.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`].
+    pub fn begin_deletion(
+        &self,
+        kind: Kind,
+        key: &ObjectKey,
+        uid: Option<&str>,
+    ) -> Result<Arc<Object>, Error> {
+        let now = self.inner.clock.now().truncated();
+        let mut state = self.lock();
+        let id = (kind, key.clone());
+        let old = state
+            .objects
+            .get(&id)
+            .cloned()
+            .ok_or(Error::NotFound(id.clone()))?;
+        if uid.is_some_and(|uid| uid != old.metadata().uid) {
+            return Err(Error::Conflict(id));
+        }
+        if old.metadata().deletion_timestamp.is_some() {
+            return Ok(old);
+        }
+        let mut object = Object::clone(&old);
+        object.metadata_mut().deletion_timestamp = Some(now);
+        object.metadata_mut().deletion_grace_period_seconds = Some(0);
+        Ok(self.commit(&mut state, Change::Modified, object))
     }
 
     /// The events after `revision`, as far as they happened, without waiting.
@@ -364,6 +422,7 @@ impl Store {
             change,
             object: object.clone(),
             previous,
+            by_client: self.by_client,
         });
         self.inner.head.send_replace(revision);
         object
@@ -385,6 +444,7 @@ impl Status {
             Self::Configuration(_) => Kind::Configuration,
             Self::Revision(_) => Kind::Revision,
             Self::Route(_) => Kind::Route,
+            Self::DomainMapping(_) => Kind::DomainMapping,
         }
     }
 }
@@ -397,8 +457,16 @@ fn copy_status(from: &Object, to: &mut Object) {
         }
         (Object::Revision(from), Object::Revision(to)) => to.status.clone_from(&from.status),
         (Object::Route(from), Object::Route(to)) => to.status.clone_from(&from.status),
+        (Object::DomainMapping(from), Object::DomainMapping(to)) => {
+            to.status.clone_from(&from.status);
+        }
         _ => {}
     }
+}
+
+/// Objects without a spec of their own, such as ConfigMaps, have no generation.
+fn counts_generations(object: &Object) -> bool {
+    !matches!(object, Object::Dynamic(_))
 }
 
 /// Whether two objects with the same status differ in their metadata at most.

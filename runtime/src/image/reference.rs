@@ -10,7 +10,8 @@ pub enum Reference {
     File(PathBuf),
     /// A Go package to build: `ko://./cmd/hello`, `ko://example.com/hello`.
     Ko(String),
-    /// Bytes in the content store: `serve.local/hello@sha256:…`. The digest is 64 hex digits.
+    /// Bytes in the content store: `serve.local/hello@sha256:…`, or any other name with a digest.
+    /// The digest is 64 hex digits.
     Content { digest: String },
     /// Anything else: an image in a registry.
     Registry(String),
@@ -28,8 +29,7 @@ impl Reference {
         if let Some(path) = image.strip_prefix("file://") {
             return Self::File(path.into());
         }
-        if let Some(rest) = image.strip_prefix(CONTENT_REGISTRY)
-            && let Some((_, digest)) = rest.split_once("@sha256:")
+        if let Some((_, digest)) = image.split_once("@sha256:")
             && digest.len() == 64
             && digest
                 .bytes()
@@ -95,6 +95,12 @@ mod tests {
             ("ko://./cmd/hello", Reference::Ko("./cmd/hello".into())),
             (
                 &format!("serve.local/hi@sha256:{digest}"),
+                Reference::Content {
+                    digest: digest.clone(),
+                },
+            ),
+            (
+                &format!("ghcr.io/a/b:v1@sha256:{digest}"),
                 Reference::Content { digest },
             ),
             (

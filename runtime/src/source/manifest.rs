@@ -124,6 +124,27 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Document>, Vec<Diagnostic>> 
     Ok(documents)
 }
 
+/// Reads the one document of a text as JSON, whatever it is.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn value(text: &str) -> Result<Value, Diagnostic> {
+    let path = Path::new("");
+    let wrong = |location, message: &str| diagnostic(path, location, message);
+    if text.len() > MAX_BYTES {
+        return Err(wrong(Location::UNKNOWN, "the text is too long"));
+    }
+    let nodes: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options())
+        .map_err(|error| syntax(path, &error))?;
+    match nodes.as_slice() {
+        [] => Ok(Value::Null),
+        [node] => node
+            .value()
+            .map_err(|location| wrong(location, "a number that JSON cannot carry")),
+        _ => Err(wrong(Location::UNKNOWN, "the text has several documents")),
+    }
+}
+
 fn options() -> Options {
     let mut budget = Budget::default();
     budget.max_nodes = MAX_NODES;

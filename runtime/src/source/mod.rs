@@ -1,5 +1,6 @@
 //! Where objects come from when they come from files.
 
+pub mod allowed;
 pub mod decode;
 pub mod files;
 pub mod ko;

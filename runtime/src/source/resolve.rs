@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use serve_core::api::podspec::{Container, PodSpec};
 use serve_core::object::Object;
 
+use crate::config;
 use crate::image::reference::{self, Reference};
-use crate::image::{self, Images, Options};
+use crate::image::{self, Digest, Images, Options};
 use crate::progress::{self, Step};
+use crate::source::allowed;
 use crate::source::ko::{self, Ko, Protocol};
 
 /// Why the image of a container is not there.
@@ -42,6 +44,32 @@ pub enum Error {
          line; give the path of a .wasm file"
     )]
     MayNotBuild { image: String },
+    /// A client of the API may not name any file of this host.
+    #[error("image \"{image}\": there is no such file beneath the folders of setting images.roots")]
+    NotBeneathRoots { image: String },
+}
+
+impl Error {
+    /// The same for a client of the API, who is not told about files of this host.
+    #[must_use]
+    pub fn for_client(&self) -> String {
+        match self {
+            Self::Image {
+                source: image::images::Error::Componentize(_),
+                ..
+            }
+            | Self::Registry { .. }
+            | Self::NotBeneathRoots { .. } => self.to_string(),
+            Self::Read { image, .. } => format!("image \"{image}\": its file cannot be read"),
+            Self::Image { image, .. } | Self::Build { image, .. } => {
+                format!("image \"{image}\": it cannot be kept")
+            }
+            Self::MayNotBuild { image } => format!(
+                "image \"{image}\": Go packages are not built for clients of the API; run the \
+                 manifest with `serve`, or give the path of a .wasm file"
+            ),
+        }
+    }
 }
 
 /// What is wrong, and with which field.
@@ -68,9 +96,92 @@ pub struct Resolver {
     pub images: Images,
     pub ko: Ko,
     pub progress: progress::Reporter,
+    pub config: config::Images,
 }
 
 impl Resolver {
+    /// The same as [`Resolver::resolve`] for an object that a client of the API sends: a file must
+    /// lie beneath the roots, nothing is built, and the name of an image that is not here is left
+    /// as it is, for its Revision to fail as on a cluster.
+    ///
+    /// # Errors
+    /// The first image that is refused; [`Error::for_client`] is what to tell.
+    pub async fn resolve_for_client(&self, object: &mut Object) -> Result<(), FieldError> {
+        let Some(pod) = pod(object) else {
+            return Ok(());
+        };
+        for (n, container) in pod.containers.iter_mut().enumerate() {
+            match self.component_for_client(&container.image).await {
+                Ok(Some(image)) => container.image = image,
+                Ok(None) => {}
+                Err(error) => {
+                    let field = format!("spec.template.spec.containers[{n}].image");
+                    return Err(FieldError { field, error });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn component_for_client(&self, image: &str) -> Result<Option<String>, Error> {
+        let named = || image.to_owned();
+        match Reference::parse(image) {
+            _ if image.is_empty() => Ok(None),
+            Reference::Content { .. } => Ok(None),
+            Reference::Registry(_) => self.named(image).await,
+            Reference::Ko(_) => Err(Error::MayNotBuild { image: named() }),
+            Reference::File(path) => {
+                let name = stem(&path).to_owned();
+                let roots = self.config.roots.clone();
+                let reading =
+                    tokio::task::spawn_blocking(move || allowed::read_beneath(&roots, &path));
+                let read = reading
+                    .await
+                    .unwrap_or_else(|error| Err(io::Error::other(error)));
+                let bytes = read.map_err(|source| match source.kind() {
+                    io::ErrorKind::NotFound => Error::NotBeneathRoots { image: named() },
+                    _ => Error::Read {
+                        image: named(),
+                        path: PathBuf::new(),
+                        source,
+                    },
+                })?;
+                let digest = self.add(image, bytes, Options::default()).await?;
+                Ok(Some(reference::content(&name, &digest.hex())))
+            }
+        }
+    }
+
+    /// The image by digest, for a name that the settings give a file; none for any other.
+    async fn named(&self, image: &str) -> Result<Option<String>, Error> {
+        let Some(path) = allowed::named(&self.config.names, image) else {
+            return Ok(None);
+        };
+        let bytes = tokio::fs::read(path).await.map_err(|source| Error::Read {
+            image: image.to_owned(),
+            path: path.to_owned(),
+            source,
+        })?;
+        let digest = self.add(image, bytes, Options::default()).await?;
+        // The tag goes: which bytes it stood for is said by the digest. A colon before a slash is
+        // that of a port.
+        let repository = match image.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => repository,
+            _ => image,
+        };
+        Ok(Some(format!("{repository}@sha256:{}", digest.hex())))
+    }
+
+    /// Makes a component of bytes and keeps it.
+    async fn add(&self, image: &str, bytes: Vec<u8>, options: Options) -> Result<Digest, Error> {
+        let _running = self.progress.begin(Step::Componentize, image);
+        let added = self.images.add(bytes, options).await;
+        added.map_err(|source| Error::Image {
+            image: image.to_owned(),
+            source,
+        })
+    }
+
     /// Puts the bytes of all images of an object into the store and names them by digest.
     ///
     /// Objects without a template are left as they are.
@@ -124,7 +235,11 @@ impl Resolver {
             // Validation says what is wrong with an empty one.
             _ if image.is_empty() => return Ok(None),
             Reference::Content { .. } => return Ok(None),
-            Reference::Registry(_) => return Err(Error::Registry { image: named() }),
+            Reference::Registry(_) => {
+                let found = self.named(image).await?;
+                let missing = || Error::Registry { image: named() };
+                return found.map(Some).ok_or_else(missing);
+            }
             Reference::File(path) => {
                 let path = origin.directory.join(path);
                 let read = |source| Error::Read {
@@ -133,10 +248,7 @@ impl Resolver {
                     source,
                 };
                 let bytes = tokio::fs::read(&path).await.map_err(read)?;
-                let name = path
-                    .file_stem()
-                    .and_then(|stem| stem.to_str())
-                    .unwrap_or_default();
+                let name = stem(&path);
                 (bytes, name.to_owned(), Options::default())
             }
             Reference::Ko(_) if !origin.may_build => {
@@ -160,12 +272,7 @@ impl Resolver {
                 )
             }
         };
-        let _running = self.progress.begin(Step::Componentize, image);
-        let digest = self.images.add(bytes, options).await;
-        let digest = digest.map_err(|source| Error::Image {
-            image: named(),
-            source,
-        })?;
+        let digest = self.add(image, bytes, options).await?;
         Ok(Some(reference::content(&name, &digest.hex())))
     }
 }
@@ -175,6 +282,12 @@ fn protocol(container: &Container) -> Protocol {
         Some(port) if port.name == "h2c" => Protocol::H2c,
         _ => Protocol::Http1,
     }
+}
+
+/// The name of a file without its extension.
+fn stem(path: &Path) -> &str {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    stem.unwrap_or_default()
 }
 
 fn pod(object: &mut Object) -> Option<&mut PodSpec> {

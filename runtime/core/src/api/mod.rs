@@ -10,7 +10,7 @@ pub mod podspec;
 mod revision;
 mod route;
 mod service;
-mod syntax;
+pub mod syntax;
 
 pub use configuration::{Configuration, ConfigurationSpec, ConfigurationStatus};
 pub use domain_mapping::{

@@ -54,7 +54,8 @@ pub(crate) fn dns_1035_prefix(prefix: &str) -> Vec<String> {
 }
 
 /// What keeps `name` from being a DNS label.
-pub(crate) fn dns_1123_label(name: &str) -> Vec<String> {
+#[must_use]
+pub fn dns_1123_label(name: &str) -> Vec<String> {
     let problem = (!is_label(name)).then_some(DNS_1123_LABEL);
     too_long(name, LABEL_MAX)
         .into_iter()
@@ -63,7 +64,8 @@ pub(crate) fn dns_1123_label(name: &str) -> Vec<String> {
 }
 
 /// What keeps `name` from being labels between dots.
-pub(crate) fn dns_1123_subdomain(name: &str) -> Vec<String> {
+#[must_use]
+pub fn dns_1123_subdomain(name: &str) -> Vec<String> {
     let problem = (!name.split('.').all(is_label)).then_some(DNS_1123_SUBDOMAIN);
     too_long(name, SUBDOMAIN_MAX)
         .into_iter()
@@ -72,7 +74,8 @@ pub(crate) fn dns_1123_subdomain(name: &str) -> Vec<String> {
 }
 
 /// What keeps `name` from being a name with an optional domain before it: `a.b/c`.
-pub(crate) fn qualified_name(name: &str) -> Vec<String> {
+#[must_use]
+pub fn qualified_name(name: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let parts: Vec<&str> = name.split('/').collect();
     let name = match parts.as_slice() {

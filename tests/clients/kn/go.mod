@@ -1,0 +1,5 @@
+module kn
+
+go 1.24
+
+require knative.dev/client v0.42.0
