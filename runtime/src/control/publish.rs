@@ -36,6 +36,8 @@ impl Published {
 /// The control plane's side of the table.
 pub struct Publisher {
     shared: Arc<Shared>,
+    /// The table of all `ingresses`; a change costs what it touches, not what there is.
+    table: RouteTable,
     ingresses: BTreeMap<ObjectKey, Ingress>,
     revisions: HashMap<ObjectKey, Arc<Revision>>,
 }
@@ -45,15 +47,10 @@ impl Publisher {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
+            table: RouteTable::default(),
             ingresses: BTreeMap::new(),
             revisions: HashMap::new(),
         }
-    }
-
-    /// The revision that serves under this key, if it was started.
-    #[must_use]
-    pub fn revision(&self, key: &ObjectKey) -> Option<&Arc<Revision>> {
-        self.revisions.get(key)
     }
 
     /// Puts a started revision where routes can name it.
@@ -71,19 +68,22 @@ impl Publisher {
 
     /// Makes a route serve; every request from now on sees it.
     pub fn apply(&mut self, ingress: Ingress) {
+        let old = self.ingresses.get(&ingress.route);
+        self.table = self.table.replace(old, Some(&ingress));
         self.ingresses.insert(ingress.route.clone(), ingress);
         self.swap();
     }
 
     /// Takes a route out of the table.
     pub fn remove(&mut self, route: &ObjectKey) {
-        if self.ingresses.remove(route).is_some() {
+        if let Some(old) = self.ingresses.remove(route) {
+            self.table = self.table.replace(Some(&old), None);
             self.swap();
         }
     }
 
     fn swap(&self) {
-        let table = RouteTable::build(self.ingresses.values());
+        let table = self.table.clone();
         let revisions = self.revisions.clone();
         self.shared
             .published
