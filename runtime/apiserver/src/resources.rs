@@ -25,7 +25,7 @@ pub struct GroupVersion {
 }
 
 /// All of them, the preferred version of a group first.
-pub const GROUP_VERSIONS: [GroupVersion; 3] = [
+pub const GROUP_VERSIONS: [GroupVersion; 4] = [
     GroupVersion {
         group: "",
         version: "v1",
@@ -37,6 +37,10 @@ pub const GROUP_VERSIONS: [GroupVersion; 3] = [
     GroupVersion {
         group: "serving.knative.dev",
         version: "v1beta1",
+    },
+    GroupVersion {
+        group: "networking.internal.knative.dev",
+        version: "v1alpha1",
     },
 ];
 
@@ -95,10 +99,10 @@ pub fn is_core(kind: Kind) -> bool {
     kind.names().group.is_empty()
 }
 
-/// Whether a kind has a `/status` of its own.
+/// Whether a kind has a `/status` of its own. Nothing is said in that of a claim.
 #[must_use]
 pub fn has_status(kind: Kind) -> bool {
-    !is_core(kind)
+    !is_core(kind) && kind != Kind::ClusterDomainClaim
 }
 
 #[cfg(test)]

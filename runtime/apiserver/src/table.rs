@@ -32,6 +32,8 @@ enum Cell {
     /// How many entries there are in these members.
     Count(&'static [&'static str]),
     Age,
+    /// Put together from the object.
+    Made(fn(&Value) -> Value),
 }
 
 struct Column {
@@ -109,6 +111,13 @@ const REVISION: &[Column] = &[
         Cell::At("/status/desiredReplicas"),
     ),
 ];
+const KUBERNETES_SERVICE: &[Column] = &[
+    column("Type", "string", "", Cell::At("/spec/type")),
+    column("Cluster-IP", "string", "", Cell::Made(cluster_ip)),
+    column("External-IP", "string", "", Cell::Made(external_ip)),
+    column("Port(s)", "string", "", Cell::Made(ports)),
+    AGE,
+];
 const CONFIG_MAP: &[Column] = &[
     column("Data", "integer", "", Cell::Count(&["data", "binaryData"])),
     AGE,
@@ -129,6 +138,8 @@ const fn columns(kind: Kind) -> &'static [Column] {
         Kind::Configuration => CONFIGURATION,
         Kind::Revision => REVISION,
         Kind::Route | Kind::DomainMapping => ROUTE,
+        Kind::ClusterDomainClaim => &[],
+        Kind::KubernetesService => KUBERNETES_SERVICE,
         Kind::ConfigMap => CONFIG_MAP,
         Kind::Secret => SECRET,
         Kind::Namespace => NAMESPACE,
@@ -249,10 +260,55 @@ fn cell(cell: Cell, object: &Object, value: &Value, now: Timestamp) -> Value {
             .map(serde_json::Map::len)
             .sum::<usize>()
             .into(),
+        Cell::Made(make) => make(value),
         Cell::Age => match object.metadata().creation_timestamp {
             Some(created) => age(now.since(created).as_secs()).into(),
             None => "<unknown>".into(),
         },
+    }
+}
+
+const NONE: &str = "<none>";
+
+fn cluster_ip(service: &Value) -> Value {
+    let address = service.pointer("/spec/clusterIP").and_then(Value::as_str);
+    address.filter(|text| !text.is_empty()).unwrap_or(NONE).into()
+}
+
+fn external_ip(service: &Value) -> Value {
+    let spec = &service["spec"];
+    let name = spec["externalName"].as_str().filter(|name| !name.is_empty());
+    if let Some(name) = name {
+        return name.into();
+    }
+    let addresses: Vec<&str> = spec["externalIPs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if addresses.is_empty() {
+        NONE.into()
+    } else {
+        addresses.join(",").into()
+    }
+}
+
+/// `80/TCP,443:30443/TCP`
+fn ports(service: &Value) -> Value {
+    let port = |port: &Value| {
+        let protocol = port["protocol"].as_str().unwrap_or("TCP");
+        match port["nodePort"].as_u64().filter(|node| *node > 0) {
+            Some(node) => format!("{}:{node}/{protocol}", port["port"]),
+            None => format!("{}/{protocol}", port["port"]),
+        }
+    };
+    let all = service.pointer("/spec/ports").and_then(Value::as_array);
+    let all: Vec<String> = all.into_iter().flatten().map(port).collect();
+    if all.is_empty() {
+        NONE.into()
+    } else {
+        all.join(",").into()
     }
 }
 

@@ -8,6 +8,9 @@ pub enum Kind {
     Revision,
     Route,
     DomainMapping,
+    ClusterDomainClaim,
+    /// `v1` `Service`: the name of a Route or tag within the cluster.
+    KubernetesService,
     ConfigMap,
     Secret,
     Namespace,
@@ -29,6 +32,7 @@ pub struct Names {
 }
 
 const SERVING: &str = "serving.knative.dev";
+const NETWORKING: &str = "networking.internal.knative.dev";
 
 const fn serving(
     kind: &'static str,
@@ -67,12 +71,14 @@ const fn core(
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
         Self::Configuration,
         Self::Revision,
         Self::Route,
         Self::DomainMapping,
+        Self::ClusterDomainClaim,
+        Self::KubernetesService,
         Self::ConfigMap,
         Self::Secret,
         Self::Namespace,
@@ -93,6 +99,22 @@ impl Kind {
             Self::DomainMapping => Names {
                 version: "v1beta1",
                 ..serving("DomainMapping", "domainmappings", "domainmapping", &["dm"])
+            },
+            Self::ClusterDomainClaim => Names {
+                group: NETWORKING,
+                version: "v1alpha1",
+                categories: &["knative-internal", "networking"],
+                namespaced: false,
+                ..serving(
+                    "ClusterDomainClaim",
+                    "clusterdomainclaims",
+                    "clusterdomainclaim",
+                    &["cdc"],
+                )
+            },
+            Self::KubernetesService => Names {
+                categories: &["all"],
+                ..core("Service", "services", "service", &["svc"])
             },
             Self::ConfigMap => core("ConfigMap", "configmaps", "configmap", &["cm"]),
             Self::Secret => core("Secret", "secrets", "secret", &[]),

@@ -464,9 +464,9 @@ fn copy_status(from: &Object, to: &mut Object) {
     }
 }
 
-/// Objects without a spec of their own, such as ConfigMaps, have no generation.
+/// Objects that Kubernetes counts no changes of, such as ConfigMaps, have no generation.
 fn counts_generations(object: &Object) -> bool {
-    !matches!(object, Object::Dynamic(_))
+    !matches!(object, Object::Dynamic(object) if object.kind != Kind::ClusterDomainClaim)
 }
 
 /// Whether two objects with the same status differ in their metadata at most.

@@ -37,7 +37,7 @@ fn unknown(value: &Value) -> Vec<String> {
         Some(Kind::Route) => ignored::<Route>(value),
         Some(Kind::DomainMapping) => ignored::<DomainMapping>(value),
         // What these have is kept as it is.
-        Some(Kind::ConfigMap | Kind::Secret | Kind::Namespace) | None => Vec::new(),
+        Some(_) | None => Vec::new(),
     }
 }
 

@@ -33,6 +33,7 @@ pub fn object(kind: Kind, body: &[u8]) -> Result<Value> {
         Kind::ConfigMap => config_map(raw)?,
         Kind::Secret => secret(raw)?,
         Kind::Namespace => namespace(raw)?,
+        Kind::KubernetesService => service(raw)?,
         _ => return Err(format!("{} has no protobuf form", kind.names().kind)),
     };
     object.insert("apiVersion".to_owned(), api_version.into());
@@ -152,6 +153,94 @@ fn namespace(message: &[u8]) -> Result<Map<String, Value>> {
         Ok(())
     })?;
     Ok(object)
+}
+
+fn service(message: &[u8]) -> Result<Map<String, Value>> {
+    let mut object = Map::new();
+    each(message, |number, field| {
+        match (number, field) {
+            (1, Field::Bytes(bytes)) => drop(object.insert("metadata".into(), metadata(bytes)?)),
+            (2, Field::Bytes(bytes)) => drop(object.insert("spec".into(), service_spec(bytes)?)),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(object)
+}
+
+fn service_spec(message: &[u8]) -> Result<Value> {
+    let (mut spec, mut selector, mut ports) = (Map::new(), Map::new(), Vec::new());
+    each(message, |number, field| {
+        let Field::Bytes(bytes) = field else {
+            return Ok(());
+        };
+        match number {
+            1 => ports.push(service_port(bytes)?),
+            2 => pair(bytes, &mut selector, |bytes| Ok(text(bytes)?.into()))?,
+            3 => put_text(&mut spec, "clusterIP", bytes)?,
+            4 => put_text(&mut spec, "type", bytes)?,
+            7 => put_text(&mut spec, "sessionAffinity", bytes)?,
+            10 => put_text(&mut spec, "externalName", bytes)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if !ports.is_empty() {
+        spec.insert("ports".to_owned(), ports.into());
+    }
+    put_map(&mut spec, "selector", selector);
+    Ok(Value::Object(spec))
+}
+
+fn service_port(message: &[u8]) -> Result<Value> {
+    let mut port = Map::new();
+    each(message, |number, field| {
+        match (number, field) {
+            (1, Field::Bytes(bytes)) => put_text(&mut port, "name", bytes)?,
+            (2, Field::Bytes(bytes)) => put_text(&mut port, "protocol", bytes)?,
+            (3, Field::Number(number)) => drop(port.insert("port".into(), number.into())),
+            (4, Field::Bytes(bytes)) => {
+                let target = int_or_string(bytes)?;
+                if target != Value::from(0) {
+                    port.insert("targetPort".to_owned(), target);
+                }
+            }
+            (5, Field::Number(node)) if node > 0 => {
+                port.insert("nodePort".to_owned(), node.into());
+            }
+            (6, Field::Bytes(bytes)) => put_text(&mut port, "appProtocol", bytes)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(Value::Object(port))
+}
+
+/// `intstr.IntOrString`: which of the two it is, the number, the text.
+fn int_or_string(message: &[u8]) -> Result<Value> {
+    let (mut is_text, mut number_value, mut text_value) = (false, 0, String::new());
+    each(message, |number, field| {
+        match (number, field) {
+            (1, Field::Number(kind)) => is_text = kind == 1,
+            (2, Field::Number(value)) => number_value = value,
+            (3, Field::Bytes(bytes)) => text_value = text(bytes)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(if is_text {
+        text_value.into()
+    } else {
+        number_value.into()
+    })
+}
+
+fn put_text(object: &mut Map<String, Value>, key: &str, bytes: &[u8]) -> Result<()> {
+    let text = text(bytes)?;
+    if !text.is_empty() {
+        object.insert(key.to_owned(), text.into());
+    }
+    Ok(())
 }
 
 fn put_map(object: &mut Map<String, Value>, key: &str, map: Map<String, Value>) {
@@ -299,6 +388,28 @@ mod tests {
         let read = object(Kind::Secret, &body("Secret", &message)).expect("read");
         assert_eq!(read["data"]["a"], "aGVsbG8=");
         assert_eq!(read["type"], "Opaque");
+    }
+
+    #[test]
+    fn a_kubernetes_service_is_read() {
+        let target = [&[1 << 3, 0, 2 << 3, 80][..], &field(3, b"")].concat();
+        let port = [field(1, b"http2"), vec![3 << 3, 80], field(4, &target)].concat();
+        let spec = [
+            field(1, &port),
+            field(3, b""),
+            field(4, b"ExternalName"),
+            field(10, b"a.b"),
+        ]
+        .concat();
+        let message = [field(1, &field(1, b"s")), field(2, &spec)].concat();
+        assert_eq!(
+            object(Kind::KubernetesService, &body("Service", &message)),
+            Ok(
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec":
+                {"type": "ExternalName", "externalName": "a.b",
+                    "ports": [{"name": "http2", "port": 80, "targetPort": 80}]}})
+            )
+        );
     }
 
     #[test]

@@ -89,9 +89,17 @@ pub fn components(gv: GroupVersion) -> Map<String, Value> {
     found
 }
 
+/// The type of this name. What Kubernetes' core calls as Knative does is in the table as
+/// `core.Name`.
+fn find(gv: GroupVersion, name: &str) -> Option<&'static Type> {
+    let of_core = |one: &&Type| one.name.strip_prefix("core.") == Some(name);
+    let core = TYPES.iter().filter(|_| gv.group.is_empty()).find(of_core);
+    core.or_else(|| TYPES.iter().find(|one| one.name == name))
+}
+
 fn add(gv: GroupVersion, name: &str, kind: Option<Kind>, found: &mut Map<String, Value>) {
     let component = component(gv, name);
-    let Some(found_type) = TYPES.iter().find(|one| one.name == name) else {
+    let Some(found_type) = find(gv, name) else {
         return;
     };
     if found.contains_key(&component) {

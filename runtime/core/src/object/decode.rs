@@ -41,7 +41,7 @@ impl Object {
             Kind::Revision => decode::<Revision>(value).map(Self::from),
             Kind::Route => decode::<Route>(value).map(Self::from),
             Kind::DomainMapping => decode::<DomainMapping>(value).map(Self::from),
-            kind @ (Kind::ConfigMap | Kind::Secret | Kind::Namespace) => dynamic(kind, value),
+            kind => dynamic(kind, value),
         }
     }
 }
@@ -278,8 +278,8 @@ mod tests {
         refused(json!({"kind": "Service"}), "apiVersion: Required value");
         refused(json!({"apiVersion": "v1"}), "kind: Required value");
         refused(
-            json!({"apiVersion": "v1", "kind": "Service"}),
-            "no matches for kind \"Service\" in version \"v1\"",
+            json!({"apiVersion": "v1", "kind": "Widget"}),
+            "no matches for kind \"Widget\" in version \"v1\"",
         );
     }
 
