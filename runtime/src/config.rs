@@ -35,6 +35,8 @@ pub struct Ingress {
     pub listen: Listen,
     /// Where cluster-local hosts are served too.
     pub local_listen: Listen,
+    /// Threads that serve connections.
+    pub workers: Workers,
     /// How long a client may take to send the header of a request.
     pub header_read_timeout: Span,
     /// How many bytes the header of a request may have.
@@ -54,6 +56,7 @@ impl Default for Ingress {
         Self {
             listen: Listen::At(SocketAddr::from(([127, 0, 0, 1], 8080))),
             local_listen: Listen::At(SocketAddr::from(([127, 0, 0, 1], 8081))),
+            workers: Workers::Auto,
             header_read_timeout: Span(Duration::from_secs(10)),
             max_header_bytes: Size(32 << 10),
             max_uri_bytes: Size(16 << 10),
@@ -212,6 +215,26 @@ pub enum Listen {
     Off,
 }
 
+/// How many threads serve connections, each with a runtime of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each core.
+    Auto,
+    /// This many; 0 serves connections on the runtime that the host was built on.
+    Count(usize),
+}
+
+impl Workers {
+    /// The number of threads on this machine.
+    #[must_use]
+    pub fn count(self) -> usize {
+        match self {
+            Self::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Self::Count(count) => count,
+        }
+    }
+}
+
 /// A duration that is written as Go and Knative write it: `1m30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -251,6 +274,30 @@ impl fmt::Display for Listen {
     }
 }
 
+impl FromStr for Workers {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let count = text.parse().ok().filter(|count| *count <= MAX_WORKERS);
+        count.map(Self::Count).ok_or_else(|| ParseError {
+            found: text.to_owned(),
+            expected: "a number of threads; expected auto, or a whole number up to 1024",
+        })
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Count(count) => count.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Span {
     type Err = ParseError;
 
@@ -270,6 +317,9 @@ impl fmt::Display for Span {
         f.write_str(&duration::format(self.0))
     }
 }
+
+/// More threads than any machine has cores for.
+const MAX_WORKERS: usize = 1024;
 
 const UNITS: [(&str, u64); 4] = [("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10), ("", 1)];
 
@@ -314,7 +364,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Listen, Span, Size);
+as_text!(Listen, Workers, Span, Size);
 
 #[cfg(test)]
 mod tests {
@@ -328,6 +378,9 @@ mod tests {
         for text in ["off", "127.0.0.1:8080", "[::1]:0"] {
             assert_eq!(text.parse::<Listen>().expect(text).to_string(), text);
         }
+        for text in ["auto", "0", "4"] {
+            assert_eq!(text.parse::<Workers>().expect(text).to_string(), text);
+        }
     }
 
     #[test]
@@ -337,6 +390,7 @@ mod tests {
             error.to_string(),
             "\"80\" is not an address; expected IP:port such as 127.0.0.1:8080, or off"
         );
+        assert!("4000".parse::<Workers>().is_err());
         assert!("64MB".parse::<Size>().is_err());
         assert!("99999999999Gi".parse::<Size>().is_err());
         assert!("10".parse::<Span>().is_err());

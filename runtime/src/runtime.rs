@@ -29,6 +29,7 @@ use crate::control::snapshot::{self, Snapshot};
 use crate::control::store::{self, Store};
 use crate::engine::{self, Engine, Scratch};
 use crate::image::Images;
+use crate::ingress::executor::Executor;
 use crate::ingress::{self, Shared, handler};
 use crate::pool::Pressure;
 use crate::process;
@@ -157,11 +158,13 @@ impl Builder {
         let tasks = Arc::new(Tasks::default());
         let store = Store::in_memory(self.clock.clone());
         let shared = Arc::new(Shared::new(self.config.ingress.clone()));
+        let workers = self.config.ingress.workers.count();
         let (url_port, url_ports) = watch::channel(None);
         let launcher = Launcher {
             engine,
             images: images.clone(),
             config: self.config.engine.clone(),
+            cores: workers,
             scratch,
             progress: progress.clone(),
             pressure: Pressure::default(),
@@ -205,6 +208,8 @@ impl Builder {
         Ok(Runtime {
             store,
             shared,
+            executor: Arc::default(),
+            workers,
             tasks,
             settings,
             resolver,
@@ -322,6 +327,9 @@ fn keep_named_template(request: &admit::Request<'_>, old: &Object, new: &mut Obj
 pub struct Runtime {
     store: Store,
     shared: Arc<Shared>,
+    executor: Arc<Executor>,
+    /// Threads that serve connections once there is a listener.
+    workers: usize,
     tasks: Arc<Tasks>,
     settings: Current,
     resolver: Resolver,
@@ -491,8 +499,12 @@ impl Runtime {
     /// # Cancel safety
     /// Dropping the future, or the response's body, is the client going away.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        handler::handle(&self.shared, Visibility::ClusterLocal, client, request).await
+        let origin = ingress::Origin {
+            listener: Visibility::ClusterLocal,
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            core: 0,
+        };
+        handler::handle(&self.shared, origin, request).await
     }
 
     /// Serves on an address until the runtime ends; port 0 picks a free one. Returns the address.
@@ -506,8 +518,10 @@ impl Runtime {
             self.url_port
                 .send_replace(Some(address.port()).filter(|port| *port != 80));
         }
+        self.executor.start(self.workers)?;
         let serving = ingress::serve(
             self.shared.clone(),
+            self.executor.clone(),
             socket,
             listener.visibility(),
             self.tasks.clone(),
@@ -519,6 +533,7 @@ impl Runtime {
     /// Stops accepting, lets running requests end for up to `grace`, then ends everything.
     pub async fn shutdown(&self, grace: Duration) {
         let aborted = self.tasks.shutdown(grace).await;
+        self.executor.stop().await;
         if aborted > 0 {
             tracing::warn!(aborted, "tasks were ended before they were done");
         }

@@ -35,11 +35,13 @@ const MAX_ERROR_RESETS: usize = 1024;
 /// How long an idle client may take to agree to the end of its HTTP/2 connection.
 const GOODBYE: Duration = Duration::from_secs(10);
 
-/// Where requests of a connection come from.
+/// Where requests of a connection come from, and where they are served.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin {
     pub listener: Visibility,
     pub client: IpAddr,
+    /// Which shard of the pools their instances are in.
+    pub core: usize,
 }
 
 /// Serves a connection to its end. After the stop signal it ends with its running requests.
@@ -157,7 +159,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let request = request.map(Body::from);
-    Ok(handler::handle(shared, origin.listener, origin.client, request).await)
+    Ok(handler::handle(shared, origin, request).await)
 }
 
 fn overdue() {

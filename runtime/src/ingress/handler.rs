@@ -1,6 +1,5 @@
 //! One request, from its head to its response: the whole of the request path, in order.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,10 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serve_core::keys;
-use serve_core::traffic::Visibility;
 
 use super::framing::Refusal;
 use super::respond::{self, Asked, Failure};
-use super::{Shared, headers};
+use super::{Origin, Shared, headers};
 use crate::body::Body;
 use crate::revision::Revision;
 
@@ -30,14 +28,9 @@ const KUBELET_AGENT: &[u8] = b"kube-probe/";
 /// # Cancel safety
 /// Dropping the future is the client going away: the permit and the lease are given back, the
 /// guest's streams are closed.
-pub async fn handle(
-    shared: &Shared,
-    listener: Visibility,
-    client: IpAddr,
-    request: Request<Body>,
-) -> Response<Body> {
+pub async fn handle(shared: &Shared, origin: Origin, request: Request<Body>) -> Response<Body> {
     let asked = Asked::of(&request);
-    match answer(shared, listener, client, asked, request).await {
+    match answer(shared, origin, asked, request).await {
         Ok(response) => response,
         Err(Failed { failure, revision }) => {
             tracing::debug!(
@@ -68,8 +61,7 @@ impl<F: Into<Failure>> From<F> for Failed {
 
 async fn answer(
     shared: &Shared,
-    listener: Visibility,
-    client: IpAddr,
+    origin: Origin,
     asked: Asked,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Failed> {
@@ -78,7 +70,7 @@ async fn answer(
 
     let published = shared.published.load();
     let target = published
-        .pick(host, listener, fastrand::u64(..))
+        .pick(host, origin.listener, fastrand::u64(..))
         .ok_or_else(|| Failure::UnknownHost(host.to_owned()))?;
     let revision = target.revision.clone();
     drop(published);
@@ -88,9 +80,9 @@ async fn answer(
     }
     check_wishes(asked, &mut request)?;
     use_origin_form(asked, &mut request);
-    headers::prepare(request.headers_mut(), client);
+    headers::prepare(request.headers_mut(), origin.client);
 
-    let response = match revision.call(request, asked).await {
+    let response = match revision.call(request, asked, origin.core).await {
         Ok(response) => finish(asked, response).await,
         Err(failure) => Err(failure),
     };

@@ -1,13 +1,16 @@
 //! The data plane's face: listeners, connections, and the way of each request to a revision.
 //!
 //! ```text
-//! serve ─ accept ─ clients (may it come in?) ─ connection ─ wire ─ framing (one meaning?)
+//! serve ─ accept ─ clients (may it come in?) ─ executor (which core?)
+//!                                                 │
+//!                          connection ─ wire ─ framing (one meaning?)
 //!                                                 │
 //!                                       handler ──┴─▶ revision      respond ◀─ any failure
 //! ```
 
 mod clients;
 mod connection;
+pub mod executor;
 pub mod framing;
 pub mod handler;
 pub mod headers;
@@ -27,7 +30,8 @@ use crate::config;
 use crate::control::publish::Published;
 use crate::tasks::Tasks;
 use clients::{Clients, Full};
-use connection::Origin;
+pub use connection::Origin;
+use executor::Executor;
 
 /// How long to wait after an accept that failed, for instance because no descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -68,6 +72,7 @@ impl Shared {
 /// Accepts connections until the stop signal, then lets each one end with its running request.
 pub async fn serve(
     shared: Arc<Shared>,
+    executor: Arc<Executor>,
     listener: TcpListener,
     visibility: Visibility,
     tasks: Arc<Tasks>,
@@ -105,14 +110,22 @@ pub async fn serve(
             }
         };
         is_full = false;
-        let origin = Origin {
-            listener: visibility,
-            client: peer.ip(),
-        };
-        let (shared, stop) = (shared.clone(), tasks.stop_signal());
-        tasks.spawn(async move {
-            connection::serve(shared, stream, origin, stop).await;
-            drop(connection);
+        let (shared, tasks) = (shared.clone(), tasks.clone());
+        executor.give(stream, move |stream, place| {
+            let stream = match stream {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!(%error, "a connection was not taken over"),
+            };
+            let origin = Origin {
+                listener: visibility,
+                client: peer.ip(),
+                core: place.core,
+            };
+            let stop = tasks.stop_signal();
+            tasks.spawn(async move {
+                connection::serve(shared, stream, origin, stop).await;
+                drop((connection, place));
+            });
         });
     }
 }

@@ -28,6 +28,8 @@ pub struct Launcher {
     pub engine: Engine,
     pub images: Images,
     pub config: config::Engine,
+    /// Threads that requests come from; 0 when all come from the caller's runtime.
+    pub cores: usize,
     pub scratch: Arc<Scratch>,
     pub progress: progress::Reporter,
     /// Shared by all pools: idle instances make room for others when the engine is full.
@@ -213,6 +215,7 @@ impl Launcher {
             isolation,
             calls_per_instance: if shares { at_once } else { 1 },
             instances: self.config.max_instances as usize,
+            shards: self.cores.max(1),
             pressure: self.pressure.clone(),
             ..pool::Options::default()
         })

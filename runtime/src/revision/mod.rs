@@ -81,7 +81,7 @@ impl Timeouts {
 }
 
 impl Revision {
-    /// Runs one request: waits for capacity, then gives it to an instance.
+    /// Runs one request: waits for capacity, then gives it to an instance of this core's.
     ///
     /// # Errors
     /// The request was not admitted, or the guest failed before its response began.
@@ -92,12 +92,13 @@ impl Revision {
         self: &Arc<Self>,
         request: Request<Body>,
         asked: Asked,
+        core: usize,
     ) -> Result<Response<Body>, Failure> {
         let start = Instant::now();
         let permit = self.activator.admit(start + self.timeouts.first()).await?;
         let exchange = Exchange::begin(start + self.timeouts.total);
         let timeouts = self.timeouts.after(start.elapsed());
-        let response = self.pool.lease(0)?.call(request, timeouts).await?;
+        let response = self.pool.lease(core)?.call(request, timeouts).await?;
         let has_length = response.body().size_hint().exact().is_some();
         let ending = Ending::of(asked, response.headers(), has_length);
         let hold = Hold {

@@ -94,7 +94,7 @@ async fn call(
         .body(Body::empty())
         .unwrap();
     let asked = Asked::of(&request);
-    let response = revision.call(request, asked).await?;
+    let response = revision.call(request, asked, 0).await?;
     let status = response.status();
     let ended = response.into_body().collect().await.map(|whole| {
         let trailers = whole.trailers().cloned();
