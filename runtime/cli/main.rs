@@ -21,6 +21,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use args::{Cli, Command};
 
+/// A request makes some dozens of small objects, on several threads at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(Command::Completions { shell }) = cli.command {
