@@ -15,6 +15,10 @@
 //!     Full              Removed
 //! ```
 //!
+//! Most requests find a free place and nobody waiting. What they need to know is one word, the
+//! [`Places`], which its holder may change without a lock while nobody waits; as soon as somebody
+//! does, the word says so and every change goes through the [`Breaker`].
+//!
 //! Invariants:
 //! - A request waits only while no place is free: `waiting > 0` implies `in_flight >= capacity`.
 //! - A place is handed over, not freed and taken: whoever comes between finds none.
@@ -73,6 +77,68 @@ impl Capacity {
     }
 }
 
+/// The places of one revision in a word: how many there are, how many are taken, and whether a
+/// change of them is the breaker's to make.
+///
+/// ```text
+///  63       62..32                       31..0
+///  guarded  places, all ones: any number  in flight
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places(u64);
+
+impl Places {
+    /// Set while requests wait, and while a breaker is at work: then nothing else may change the
+    /// word.
+    pub const GUARDED: u64 = 1 << 63;
+    const IN_FLIGHT: u64 = u32::MAX as u64;
+    const CAPACITY_SHIFT: u32 = 32;
+    const UNLIMITED: u64 = (1 << 31) - 1;
+
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    #[must_use]
+    pub const fn in_flight(self) -> usize {
+        (self.0 & Self::IN_FLIGHT) as usize
+    }
+
+    const fn capacity(self) -> u64 {
+        (self.0 & !Self::GUARDED) >> Self::CAPACITY_SHIFT
+    }
+
+    /// The word after a request took a free place; none when the breaker has to decide.
+    #[must_use]
+    pub const fn enter(self) -> Option<Self> {
+        let capacity = self.capacity();
+        let in_flight = self.0 & Self::IN_FLIGHT;
+        let has_room =
+            in_flight < capacity || (capacity == Self::UNLIMITED && in_flight < Self::IN_FLIGHT);
+        if self.0 & Self::GUARDED == 0 && has_room {
+            Some(Self(self.0 + 1))
+        } else {
+            None
+        }
+    }
+
+    /// The word after a request gave its place back; none when the breaker has to hand it over.
+    #[must_use]
+    pub const fn leave(self) -> Option<Self> {
+        if self.0 & Self::GUARDED == 0 && self.0 & Self::IN_FLIGHT > 0 {
+            Some(Self(self.0 - 1))
+        } else {
+            None
+        }
+    }
+}
+
 /// A place in the queue. It is used up when it is given back as admitted or cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
@@ -125,6 +191,33 @@ impl Breaker {
     #[must_use]
     pub fn capacity(&self) -> Capacity {
         self.capacity
+    }
+
+    /// Takes over the count of requests in flight from a word that was changed without the
+    /// breaker; none of those changes can have been made while somebody waited.
+    pub fn adopt(&mut self, places: Places) {
+        self.in_flight = places.in_flight();
+    }
+
+    /// The word that others may change until the next [`Breaker::adopt`].
+    #[must_use]
+    pub fn places(&self) -> Places {
+        let capacity = match self.capacity {
+            Capacity::Limited(places) => (places as u64).min(Places::UNLIMITED - 1),
+            Capacity::Unlimited => Places::UNLIMITED,
+        };
+        let guarded = if self.queue.waiting > 0 {
+            Places::GUARDED
+        } else {
+            0
+        };
+        let in_flight = (self.in_flight as u64).min(Places::IN_FLIGHT);
+        Places(guarded | capacity << Places::CAPACITY_SHIFT | in_flight)
+    }
+
+    /// Changes how many requests wait at most. Those that wait already stay.
+    pub fn set_max_waiting(&mut self, max_waiting: usize) {
+        self.max_waiting = max_waiting;
     }
 
     /// The requests that are admitted and not released.

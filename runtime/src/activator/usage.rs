@@ -3,14 +3,25 @@
 use tokio::time::Instant;
 
 /// What was asked of a revision in an interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Used {
     /// Requests at once, running or waiting, averaged over the interval.
     pub concurrency: f64,
     pub requests_per_second: f64,
 }
 
-/// Counts requests over time.
+impl std::ops::Add for Used {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            concurrency: self.concurrency + other.concurrency,
+            requests_per_second: self.requests_per_second + other.requests_per_second,
+        }
+    }
+}
+
+/// Counts the requests of one core over time.
 #[derive(Debug)]
 pub struct Usage {
     current: u32,

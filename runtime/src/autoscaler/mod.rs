@@ -7,8 +7,11 @@
 //!   sleeps until a poke               a look each second, a decision every two
 //! ```
 //!
-//! Invariants: at zero nothing happens periodically; capacity is given only after an instance was
-//! started, and taken before the instances go.
+//! At zero the first request does not wait for this task: it takes the capacity of one replica, starts
+//! the instance where it runs, and the task learns of it by the poke.
+//!
+//! Invariants: at zero nothing happens periodically; above one replica capacity is given only after
+//! an instance was started; capacity is taken before the instances go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +129,11 @@ impl Scaler {
                     self.decide().await;
                 }
                 () = self.activator.poked(), if self.replicas == 0 => {
+                    if self.activator.take_woken() {
+                        // The first request did not wait for us: it is starting the instance.
+                        self.replicas = 1;
+                        tracing::info!(replicas = 1, "revision is scaled up from zero");
+                    }
                     // What waits is the load; there is no second of it yet to average.
                     let load = self.activator.load();
                     #[allow(clippy::cast_precision_loss, reason = "a queue is far below 2^52")]
@@ -188,6 +196,9 @@ impl Scaler {
         if replicas == 0 {
             self.activator.set_capacity(Capacity::Limited(0));
             self.pool.set_target(0);
+            // After the instances went: from here on a request may start one.
+            self.activator
+                .sleep(Capacity::of(1, self.container_concurrency));
             if self.replicas > 0 {
                 tracing::info!("revision is scaled to zero");
             }

@@ -81,7 +81,7 @@ fn spec(annotations: &[(&str, &str)], concurrency: u32, reachable: bool) -> Arc<
 }
 
 fn scale(annotations: &[(&str, &str)], concurrency: u32) -> Scaled {
-    let activator = Activator::new(1000);
+    let activator = Activator::new(1000, 1);
     let fake = Arc::new(Fake::default());
     let pool = Pool::new(fake.clone(), Options::default());
     let specs = watch::Sender::new(spec(annotations, concurrency, true));
@@ -134,7 +134,10 @@ impl Scaled {
 
     async fn admit(&self) -> crate::activator::Permit {
         let deadline = Instant::now() + Duration::from_secs(30);
-        self.activator.admit(deadline).await.expect("admitted")
+        self.activator
+            .admit(0, Instant::now(), deadline)
+            .await
+            .expect("admitted")
     }
 }
 
@@ -185,8 +188,10 @@ async fn a_request_wakes_a_revision_at_once() {
     let before = Instant::now();
     let permit = scaled.admit().await;
     assert_eq!(before.elapsed(), Duration::ZERO, "no tick was waited for");
-    assert_eq!(scaled.fake.started.load(Ordering::Relaxed), started + 1);
+    assert!(permit.woke(), "the request starts the instance itself");
+    assert_eq!(scaled.fake.started.load(Ordering::Relaxed), started);
     seconds(3).await;
+    assert_eq!(scaled.last().actual, 1);
     assert_eq!(scaled.last().activity, Activity::Active);
     drop(permit);
     seconds(200).await;
@@ -217,7 +222,10 @@ async fn load_adds_replicas_up_to_the_maximum() {
             let activator = scaled.activator.clone();
             let deadline = scaled.start + Duration::from_secs(600);
             tokio::spawn(async move {
-                let permit = activator.admit(deadline).await.expect("admitted");
+                let permit = activator
+                    .admit(0, Instant::now(), deadline)
+                    .await
+                    .expect("admitted");
                 seconds(5).await;
                 drop(permit);
             })

@@ -188,7 +188,7 @@ impl Launcher {
         Ok(Arc::new(Revision {
             key: object.metadata.key(),
             uid: object.metadata.uid.clone(),
-            activator: Activator::new(REVISION_QUEUE_DEPTH),
+            activator: Activator::new(REVISION_QUEUE_DEPTH, self.cores),
             pool,
             timeouts: Timeouts::of(&object.spec),
         }))

@@ -95,7 +95,12 @@ impl Revision {
         core: usize,
     ) -> Result<Response<Body>, Failure> {
         let start = Instant::now();
-        let permit = self.activator.admit(start + self.timeouts.first()).await?;
+        let deadline = start + self.timeouts.first();
+        let permit = self.activator.admit(core, start, deadline).await?;
+        if permit.woke() {
+            // This request starts the first instance itself: nobody has to be asked.
+            self.pool.set_target(1);
+        }
         let exchange = Exchange::begin(start + self.timeouts.total);
         let timeouts = self.timeouts.after(start.elapsed());
         let response = self.pool.lease(core)?.call(request, timeouts).await?;

@@ -71,7 +71,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 
 fn revision(fake: Fake, timeouts: Timeouts) -> Arc<Revision> {
-    let activator = Activator::new(1);
+    let activator = Activator::new(1, 1);
     activator.set_capacity(Capacity::Limited(1));
     Arc::new(Revision {
         key: ObjectKey::new("default", "fake"),

@@ -284,3 +284,62 @@ fn drain(mut breaker: Breaker, mut model: Model) {
     assert_eq!((breaker.in_flight(), breaker.waiting()), (0, 0));
     assert!(model.waiting.is_empty(), "a request was forgotten");
 }
+
+#[test]
+fn a_word_says_what_its_breaker_would() {
+    let seed = 7;
+    let mut random = Lcg(seed);
+    for case in 0..2000 {
+        let capacity = match random.below(4) {
+            0 => Capacity::Unlimited,
+            n => Capacity::Limited((n as usize - 1) * random.below(3) as usize),
+        };
+        let mut breaker = Breaker::new(3);
+        let _ = breaker.set_capacity(capacity);
+        for _ in 0..random.below(6) {
+            let _ = breaker.try_admit();
+        }
+        let places = breaker.places();
+        assert_eq!(places.in_flight(), breaker.in_flight(), "case {case}");
+        let before = breaker.clone();
+        match places.enter() {
+            Some(after) => {
+                assert_eq!(breaker.try_admit(), Admission::Admitted, "case {case}");
+                assert_eq!(after, breaker.places(), "case {case}");
+            }
+            None => assert_ne!(breaker.try_admit(), Admission::Admitted, "case {case}"),
+        }
+        let mut breaker = before;
+        if let Some(after) = places.leave() {
+            assert_eq!(breaker.release(), None, "case {case}");
+            assert_eq!(after, breaker.places(), "case {case}");
+        }
+    }
+}
+
+#[test]
+fn a_breaker_goes_on_from_a_word_that_others_changed() {
+    let mut breaker = breaker(2, 9);
+    let word = breaker.places().enter().expect("a place");
+    breaker.adopt(word);
+    assert_eq!(breaker.in_flight(), 1);
+    assert_eq!(breaker.try_admit(), Admission::Admitted);
+    assert_eq!(breaker.places().enter(), None, "no place is free");
+    let ticket = wait(&mut breaker);
+    assert_eq!(breaker.places().leave(), None, "the place is somebody's");
+    assert_eq!(breaker.release(), Some(ticket));
+    assert!(breaker.places().leave().is_some(), "nobody waits");
+}
+
+/// Numbers that look random, the same each time.
+struct Lcg(u64);
+
+impl Lcg {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
