@@ -10,6 +10,7 @@ pub mod engine;
 pub mod image;
 pub mod ingress;
 pub mod pool;
+pub mod probe;
 mod process;
 pub mod progress;
 pub mod revision;

@@ -272,12 +272,17 @@ const NONE: &str = "<none>";
 
 fn cluster_ip(service: &Value) -> Value {
     let address = service.pointer("/spec/clusterIP").and_then(Value::as_str);
-    address.filter(|text| !text.is_empty()).unwrap_or(NONE).into()
+    address
+        .filter(|text| !text.is_empty())
+        .unwrap_or(NONE)
+        .into()
 }
 
 fn external_ip(service: &Value) -> Value {
     let spec = &service["spec"];
-    let name = spec["externalName"].as_str().filter(|name| !name.is_empty());
+    let name = spec["externalName"]
+        .as_str()
+        .filter(|name| !name.is_empty());
     if let Some(name) = name {
         return name.into();
     }

@@ -17,6 +17,7 @@ pub mod kind;
 pub mod meta;
 pub mod names;
 pub mod object;
+pub mod probe;
 pub mod quantity;
 pub mod reconcile;
 pub mod resources;

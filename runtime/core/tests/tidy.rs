@@ -132,7 +132,10 @@ fn crates_point_one_way() {
 /// Which modules of the runtime each module may name as `crate::…`.
 const ARROWS: &[(&str, &[&str])] = &[
     ("activator", &[]),
-    ("autoscaler", &["activator", "clock", "pool", "tasks"]),
+    (
+        "autoscaler",
+        &["activator", "clock", "pool", "probe", "tasks"],
+    ),
     ("body", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -163,6 +166,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("lib", &[]),
     ("pool", &["body", "engine", "image"]),
+    ("probe", &["body", "engine", "pool"]),
     ("process", &["image"]),
     ("progress", &[]),
     (

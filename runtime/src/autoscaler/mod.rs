@@ -4,30 +4,35 @@
 //! ```text
 //!            first request (poke)                 no load for a stable window
 //!   zero ───────────────────────────▶ active ─────────────────────────────────▶ zero
-//!   sleeps until a poke               a look each second, a decision every two
+//!   sleeps until a poke               a look each second, a decision every two;
+//!                                     one at once when a request has to wait
 //! ```
 //!
 //! At zero the first request does not wait for this task: it takes the capacity of one replica, starts
-//! the instance where it runs, and the task learns of it by the poke.
+//! the instance where it runs, and the task learns of it by the poke. Where probes have to pass
+//! first it waits for them.
 //!
 //! Invariants: at zero nothing happens periodically; above one replica capacity is given only after
-//! an instance was started; capacity is taken before the instances go.
+//! an instance was started; capacity is given only while the probes pass, and taken before the
+//! instances go.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serve_core::autoscale::decide::{State as Decisions, initial_excess_burst_capacity};
 use serve_core::autoscale::spec::Metric;
-use serve_core::autoscale::to_zero::{self, Activity};
-use serve_core::autoscale::{Facts, Observation, Spec, Windows, decide, plan};
-use serve_core::breaker::Capacity;
+use serve_core::autoscale::to_zero::{self, Activity, Mode};
+use serve_core::autoscale::{Facts, Load, Observation, Spec, Windows, decide, plan};
+use serve_core::breaker::{Capacity, REVISION_QUEUE_DEPTH, replica_queue_depth};
+use serve_core::probe::Probes;
 use serve_core::time::Timestamp;
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::activator::{Activator, Used};
 use crate::clock::Clock;
 use crate::pool::Pool;
+use crate::probe::{Health, Prober};
 use crate::tasks::Stop;
 
 /// How often the load is looked at while there are replicas.
@@ -37,28 +42,51 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Source: `serve_core::autoscale::TICK`.
 const LOOKS_PER_DECISION: u32 = 2;
 
+/// The pause between two decisions that waiting requests bring about, so that a flood of them does
+/// not keep the autoscaler busy.
+const HURRY: Duration = Duration::from_millis(50);
+
 /// What the autoscaler does for a revision, for its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
     /// Replicas that take requests.
     pub actual: u32,
+    /// Replicas that there are, whether or not their probes let them take requests.
+    pub running: u32,
+    /// How often each of those was restarted.
+    pub restarts: u32,
     /// Replicas that are wanted; none before that is known.
     pub desired: Option<u32>,
     pub activity: Activity,
     /// Whether the initial scale was reached at least once.
     pub initialized: bool,
+    /// Whether it was not reached within the progress deadline.
+    pub is_late: bool,
 }
 
 /// Where the scale of a revision is told, each time it changes.
 pub type Report = Box<dyn Fn(Scale) + Send + Sync>;
+
+/// The revision that is scaled.
+pub struct Subject {
+    pub activator: Arc<Activator>,
+    /// Has started its first instance.
+    pub pool: Pool,
+    /// `containerConcurrency`: requests at once in a replica; 0 is no bound.
+    pub container_concurrency: u32,
+    pub probes: Arc<Probes>,
+    /// The container's port, as its probes name it.
+    pub port: u16,
+}
 
 /// Scales one revision.
 pub struct Scaler {
     activator: Arc<Activator>,
     pool: Pool,
     clock: Clock,
-    /// `containerConcurrency`: requests at once in a replica; 0 is no bound.
     container_concurrency: u32,
+    probes: Arc<Probes>,
+    port: u16,
     specs: watch::Receiver<Arc<Spec>>,
     report: Report,
 
@@ -70,19 +98,21 @@ pub struct Scaler {
     wanted: Option<u32>,
     excess_burst_capacity: i32,
     replicas: u32,
+    /// There while there are replicas.
+    prober: Option<Prober>,
+    /// When waiting requests may bring about the next decision.
+    hurry: Instant,
     /// All requests come through the activator from the start.
     started: Timestamp,
     told: Option<Scale>,
 }
 
 impl Scaler {
-    /// A scaler for a revision whose pool has started its first instance.
+    /// A scaler that has not begun.
     #[must_use]
     pub fn new(
-        activator: Arc<Activator>,
-        pool: Pool,
+        subject: Subject,
         clock: Clock,
-        container_concurrency: u32,
         mut specs: watch::Receiver<Arc<Spec>>,
         report: Report,
     ) -> Self {
@@ -96,12 +126,16 @@ impl Scaler {
             wanted: None,
             excess_burst_capacity: initial_excess_burst_capacity(&spec),
             replicas: 0,
+            prober: None,
+            hurry: Instant::now(),
             started: now,
             told: None,
-            activator,
-            pool,
+            activator: subject.activator,
+            pool: subject.pool,
             clock,
-            container_concurrency,
+            container_concurrency: subject.container_concurrency,
+            probes: subject.probes,
+            port: subject.port,
             specs,
             report,
             spec,
@@ -125,13 +159,14 @@ impl Scaler {
                         return;
                     }
                     self.spec = self.specs.borrow_and_update().clone();
-                    self.windows.resize(&self.spec);
+                    self.windows.follow(&self.spec);
                     self.decide().await;
                 }
                 () = self.activator.poked(), if self.replicas == 0 => {
                     if self.activator.take_woken() {
                         // The first request did not wait for us: it is starting the instance.
                         self.replicas = 1;
+                        self.probe();
                         tracing::info!(replicas = 1, "revision is scaled up from zero");
                     }
                     // What waits is the load; there is no second of it yet to average.
@@ -143,6 +178,16 @@ impl Scaler {
                     self.decide().await;
                     looks.reset();
                     count = 0;
+                }
+                health = health(&mut self.prober) => {
+                    tracing::debug!(ready = health.is_ready, restarts = health.restarts, "probes");
+                    self.give_capacity();
+                    self.plan(self.clock.now());
+                    self.tell();
+                }
+                () = waiting(&self.activator, self.hurry), if self.can_grow() => {
+                    self.hurry = Instant::now() + HURRY;
+                    self.decide_for_those_who_wait().await;
                 }
                 _ = looks.tick(), if !is_idle => {
                     let used = self.activator.take_usage();
@@ -157,11 +202,37 @@ impl Scaler {
         }
     }
 
+    /// More replicas are allowed than there are.
+    fn can_grow(&self) -> bool {
+        self.replicas > 0 && self.spec.max_scale.is_none_or(|max| self.replicas < max)
+    }
+
     async fn decide(&mut self) {
+        self.decide_by(self.windows.load(self.clock.now())).await;
+    }
+
+    /// A decision at once, by the load as it is at this moment: the next tick would make it too,
+    /// when those who wait have waited for it.
+    async fn decide_for_those_who_wait(&mut self) {
+        let load = self.activator.load();
+        if load.waiting == 0 {
+            return;
+        }
+        let requests = match self.spec.metric {
+            Metric::Concurrency => load.running + load.waiting,
+            Metric::RequestsPerSecond => load.waiting,
+        };
+        let (now, mut windows) = (self.clock.now(), self.windows.clone());
+        #[allow(clippy::cast_precision_loss, reason = "a queue is far below 2^52")]
+        windows.record(now, requests as f64);
+        self.decide_by(windows.load(now)).await;
+    }
+
+    async fn decide_by(&mut self, load: Option<Load>) {
         let now = self.clock.now();
         let observation = Observation {
-            ready_replicas: self.replicas,
-            load: self.windows.load(now),
+            ready_replicas: self.ready(),
+            load,
         };
         if let Some(decision) = decide(&self.spec, &mut self.decisions, observation, now) {
             self.desired = Some(decision.desired);
@@ -183,44 +254,92 @@ impl Scaler {
         let facts = Facts {
             desired: self.desired,
             excess_burst_capacity: self.excess_burst_capacity,
-            ready_replicas: self.replicas,
+            ready_replicas: self.ready(),
             proxied_since: Some(self.started),
         };
         let plan = plan(&self.spec, self.state, facts, now);
         self.state = plan.state;
         self.wanted = plan.wanted.or(self.wanted);
+        self.limit_queue(plan.mode);
         plan.scale
+    }
+
+    /// Where the activator is not in the path on a cluster, requests wait in front of their
+    /// replicas, which have shorter queues.
+    fn limit_queue(&self, mode: Mode) {
+        let requests = match (mode, self.container_concurrency) {
+            // Without a limit nobody waits there.
+            (Mode::Proxy, _) | (_, 0) => REVISION_QUEUE_DEPTH,
+            (Mode::Serve, places) => {
+                replica_queue_depth(places).saturating_mul(self.ready().max(1) as usize)
+            }
+        };
+        self.activator.set_queue(requests);
+    }
+
+    /// The replicas that take requests.
+    fn ready(&self) -> u32 {
+        let is_ready = |prober: &Prober| prober.health().is_ready;
+        if self.prober.as_ref().is_some_and(is_ready) {
+            self.replicas
+        } else {
+            0
+        }
+    }
+
+    /// Begins to probe replicas that were started just now.
+    fn probe(&mut self) {
+        let prober = Prober::new(self.probes.clone(), self.pool.clone(), self.port);
+        self.prober = Some(prober);
+    }
+
+    fn give_capacity(&self) {
+        let capacity = Capacity::of(self.ready(), self.container_concurrency);
+        self.activator.set_capacity(capacity);
     }
 
     async fn set_replicas(&mut self, replicas: u32) {
         if replicas == 0 {
-            self.activator.set_capacity(Capacity::Limited(0));
-            self.pool.set_target(0);
+            return self.sleep();
+        }
+        self.pool.set_target(replicas as usize);
+        if self.replicas == 0 {
+            if let Err(error) = self.pool.warm().await {
+                tracing::warn!(%error, "no instance starts");
+                self.pool.set_target(0);
+                return;
+            }
+            tracing::info!(replicas, "revision is scaled up from zero");
+            self.probe();
+        }
+        self.replicas = replicas;
+        self.give_capacity();
+    }
+
+    fn sleep(&mut self) {
+        self.prober = None;
+        self.activator.set_capacity(Capacity::Limited(0));
+        self.pool.set_target(0);
+        if self.probes.pass_at_start() {
             // After the instances went: from here on a request may start one.
             self.activator
                 .sleep(Capacity::of(1, self.container_concurrency));
-            if self.replicas > 0 {
-                tracing::info!("revision is scaled to zero");
-            }
-        } else {
-            self.pool.set_target(replicas as usize);
-            if self.replicas == 0 {
-                if let Err(error) = self.pool.warm().await {
-                    tracing::warn!(%error, "no instance starts");
-                    self.pool.set_target(0);
-                    return;
-                }
-                tracing::info!(replicas, "revision is scaled up from zero");
-            }
-            self.activator
-                .set_capacity(Capacity::of(replicas, self.container_concurrency));
         }
-        self.replicas = replicas;
+        if self.replicas > 0 {
+            tracing::info!("revision is scaled to zero");
+        }
+        self.replicas = 0;
     }
 
     fn tell(&mut self) {
+        let elapsed = self.clock.now().since(self.state.since);
         let scale = Scale {
-            actual: self.replicas,
+            actual: self.ready(),
+            running: self.replicas,
+            restarts: self.prober.as_ref().map_or(0, |p| p.health().restarts),
+            is_late: !self.state.initialized
+                && self.state.activity == Activity::Activating
+                && elapsed >= self.spec.progress_deadline,
             desired: self.wanted,
             activity: self.state.activity,
             initialized: self.state.initialized,
@@ -230,6 +349,23 @@ impl Scaler {
             (self.report)(scale);
         }
     }
+}
+
+/// Resolves when the probes say something new; never without replicas.
+async fn health(prober: &mut Option<Prober>) -> Health {
+    match prober {
+        Some(prober) => prober.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when a request had to wait, not before `from`.
+///
+/// # Cancel safety
+/// A request that had to wait is seen by the next call.
+async fn waiting(activator: &Activator, from: Instant) {
+    sleep_until(from).await;
+    activator.poked().await;
 }
 
 fn looks() -> Interval {

@@ -59,59 +59,103 @@ struct Scaled {
     _tasks: Tasks,
 }
 
-fn spec(annotations: &[(&str, &str)], concurrency: u32, reachable: bool) -> Arc<Spec> {
-    let annotations: BTreeMap<String, String> = annotations
+/// A ConfigMap's values, and the rest as by default.
+fn config(values: &[(&str, &str)]) -> Config {
+    let values = values
         .iter()
-        .map(|(key, value)| {
-            (
-                format!("autoscaling.knative.dev/{key}"),
-                (*value).to_owned(),
-            )
-        })
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
-    Arc::new(Spec::new(
-        &Config::default(),
-        Template {
-            annotations: &annotations,
-            container_concurrency: concurrency,
-            progress_deadline: Duration::from_secs(600),
-            reachable,
-        },
-    ))
+    Config::from_map(&values).expect("valid settings")
+}
+
+/// Of which revision; see [`Template`].
+struct Of<'a> {
+    config: &'a [(&'a str, &'a str)],
+    annotations: &'a [(&'a str, &'a str)],
+    concurrency: u32,
+    reachable: bool,
+    /// Of its container.
+    probes: serde_json::Value,
+}
+
+impl Default for Of<'_> {
+    fn default() -> Self {
+        Self {
+            config: &[],
+            annotations: &[],
+            concurrency: 0,
+            reachable: true,
+            probes: serde_json::json!({}),
+        }
+    }
+}
+
+impl Of<'_> {
+    fn spec(&self) -> Arc<Spec> {
+        let annotations: BTreeMap<String, String> = self
+            .annotations
+            .iter()
+            .map(|(key, value)| {
+                (
+                    format!("autoscaling.knative.dev/{key}"),
+                    (*value).to_owned(),
+                )
+            })
+            .collect();
+        Arc::new(Spec::new(
+            &config(self.config),
+            Template {
+                annotations: &annotations,
+                container_concurrency: self.concurrency,
+                progress_deadline: Duration::from_secs(600),
+                reachable: self.reachable,
+            },
+        ))
+    }
+
+    fn start(&self) -> Scaled {
+        let activator = Activator::new(1000, 1);
+        let fake = Arc::new(Fake::default());
+        let pool = Pool::new(fake.clone(), Options::default());
+        let specs = watch::Sender::new(self.spec());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (start, sink) = (Instant::now(), told.clone());
+        let report: Report = Box::new(move |scale| {
+            sink.lock()
+                .expect("no test panics here")
+                .push((start.elapsed().as_secs(), scale));
+        });
+        let clock = Clock::tokio(Timestamp::from_unix_seconds(1_800_000_000));
+        let receiver = specs.subscribe();
+        let container = serde_json::from_value(self.probes.clone()).expect("a container");
+        let subject = Subject {
+            activator: activator.clone(),
+            pool,
+            container_concurrency: self.concurrency,
+            probes: Arc::new(Probes::of(&container).expect("offered")),
+            port: 8080,
+        };
+        let scaler = Scaler::new(subject, clock, receiver, report);
+        let tasks = Tasks::default();
+        tasks.spawn(scaler.run(tasks.stop_signal()));
+        Scaled {
+            activator,
+            fake,
+            told,
+            specs,
+            start,
+            _tasks: tasks,
+        }
+    }
 }
 
 fn scale(annotations: &[(&str, &str)], concurrency: u32) -> Scaled {
-    let activator = Activator::new(1000, 1);
-    let fake = Arc::new(Fake::default());
-    let pool = Pool::new(fake.clone(), Options::default());
-    let specs = watch::Sender::new(spec(annotations, concurrency, true));
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (start, sink) = (Instant::now(), told.clone());
-    let report: Report = Box::new(move |scale| {
-        sink.lock()
-            .expect("no test panics here")
-            .push((start.elapsed().as_secs(), scale));
-    });
-    let clock = Clock::tokio(Timestamp::from_unix_seconds(1_800_000_000));
-    let receiver = specs.subscribe();
-    let scaler = Scaler::new(
-        activator.clone(),
-        pool,
-        clock,
+    let of = Of {
+        annotations,
         concurrency,
-        receiver,
-        report,
-    );
-    let tasks = Tasks::default();
-    tasks.spawn(scaler.run(tasks.stop_signal()));
-    Scaled {
-        activator,
-        fake,
-        told,
-        specs,
-        start,
-        _tasks: tasks,
-    }
+        ..Of::default()
+    };
+    of.start()
 }
 
 impl Scaled {
@@ -130,6 +174,18 @@ impl Scaled {
         told.iter()
             .find(|(_, scale)| scale.actual == actual)
             .map(|(at, _)| *at)
+    }
+
+    /// Requests that each hold their place for this long; returns how many were sent away.
+    async fn requests(&self, count: usize, time: Duration) -> usize {
+        let deadline = Instant::now() + Duration::from_secs(300);
+        let requests = (0..count).map(|_| async {
+            let permit = self.activator.admit(0, Instant::now(), deadline).await;
+            sleep(time).await;
+            permit.is_err()
+        });
+        let lost = futures_util::future::join_all(requests).await;
+        lost.into_iter().filter(|lost| *lost).count()
     }
 
     async fn admit(&self) -> crate::activator::Permit {
@@ -205,7 +261,12 @@ async fn a_minimum_keeps_replicas_until_no_route_names_the_revision() {
     seconds(300).await;
     assert_eq!(scaled.last().actual, 2);
     assert_eq!(scaled.first(0), None);
-    scaled.specs.send_replace(spec(&annotations, 0, false));
+    let unreachable = Of {
+        annotations: &annotations,
+        reachable: false,
+        ..Of::default()
+    };
+    scaled.specs.send_replace(unreachable.spec());
     seconds(120).await;
     assert_eq!(scaled.last().actual, 0);
 }
@@ -247,4 +308,189 @@ async fn the_initial_scale_is_there_before_the_first_request() {
     let scaled = scale(&[("initial-scale", "3")], 0);
     seconds(1).await;
     assert_eq!((scaled.last().actual, scaled.last().initialized), (3, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_not_made_to_wait_for_a_tick() {
+    let scaled = scale(&[("max-scale", "10")], 1);
+    seconds(1).await;
+    let start = Instant::now();
+    let lost = scaled.requests(100, Duration::from_millis(300)).await;
+    assert_eq!(lost, 0);
+    // Ten at once and ten times: what remains is the first decision.
+    assert!(
+        start.elapsed() <= Duration::from_millis(3_100),
+        "{:?}",
+        start.elapsed()
+    );
+    seconds(3).await;
+    assert_eq!(scaled.last().actual, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_at_zero_is_served_as_a_whole() {
+    let scaled = scale(&[("max-scale", "10")], 5);
+    seconds(200).await;
+    assert_eq!(scaled.last().actual, 0);
+    assert_eq!(scaled.requests(500, Duration::from_millis(100)).await, 0);
+    assert_eq!(scaled.last().actual, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_the_activator_the_queue_is_that_of_the_replicas() {
+    let annotations = [
+        ("max-scale", "2"),
+        ("min-scale", "2"),
+        ("target-burst-capacity", "0"),
+    ];
+    let scaled = scale(&annotations, 1);
+    seconds(10).await;
+    let lost = scaled.requests(100, Duration::from_secs(1)).await;
+    assert_eq!(lost, 100 - 2 * (1 + 10));
+    // With the activator in the path the same requests wait.
+    let always = Of {
+        annotations: &[
+            ("max-scale", "2"),
+            ("min-scale", "2"),
+            ("target-burst-capacity", "-1"),
+        ],
+        concurrency: 1,
+        ..Of::default()
+    };
+    scaled.specs.send_replace(always.spec());
+    seconds(1).await;
+    assert_eq!(scaled.requests(100, Duration::from_secs(1)).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_per_second_scale_when_asked_for() {
+    let annotations = [("metric", "rps"), ("target", "10"), ("max-scale", "20")];
+    let scaled = scale(&annotations, 0);
+    for _ in 0..200 {
+        drop(scaled.admit().await);
+        sleep(Duration::from_millis(50)).await;
+    }
+    // Twenty a second, of which a replica is to bear seven.
+    assert_eq!(scaled.last().actual, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_initial_scale_of_zero_waits_for_a_request() {
+    let of = Of {
+        config: &[("allow-zero-initial-scale", "true")],
+        annotations: &[("initial-scale", "0")],
+        ..Of::default()
+    };
+    let scaled = of.start();
+    seconds(10).await;
+    assert_eq!(scaled.fake.started.load(Ordering::Relaxed), 0);
+    let last = scaled.last();
+    assert_eq!(
+        (last.actual, last.initialized),
+        (0, true),
+        "and is ready so"
+    );
+    drop(scaled.admit().await);
+    seconds(1).await;
+    assert_eq!(scaled.last().actual, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_activation_scale_is_what_zero_wakes_to() {
+    let scaled = scale(&[("activation-scale", "3")], 0);
+    seconds(200).await;
+    assert_eq!(scaled.last().actual, 0);
+    drop(scaled.admit().await);
+    seconds(1).await;
+    assert_eq!(scaled.last().actual, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn less_is_run_later_than_it_is_wanted() {
+    type Annotations = &'static [(&'static str, &'static str)];
+    // What is set, and the seconds after which it is at zero.
+    let cases: [(Annotations, std::ops::Range<u64>); 3] = [
+        (&[("scale-to-zero-pod-retention-period", "5m")], 360..370),
+        (&[("scale-down-delay", "2m"), ("window", "10s")], 120..145),
+        (&[("window", "2m")], 120..130),
+    ];
+    for (annotations, want) in cases {
+        let scaled = scale(annotations, 0);
+        scaled.requests(1, Duration::from_secs(4)).await;
+        seconds(500).await;
+        let at = scaled.first(0).expect("it went to zero");
+        assert!(want.contains(&at), "{annotations:?}: at {at} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_act_while_it_runs() {
+    let of = Of {
+        config: &[("enable-scale-to-zero", "false")],
+        ..Of::default()
+    };
+    let scaled = of.start();
+    seconds(300).await;
+    assert_eq!(scaled.last().actual, 1);
+    scaled.specs.send_replace(Of::default().spec());
+    seconds(100).await;
+    assert_eq!(scaled.last().actual, 0);
+    scaled.specs.send_replace(of.spec());
+    seconds(1).await;
+    assert_eq!(scaled.last().actual, 1, "without a request");
+    let min = Of {
+        annotations: &[("min-scale", "4")],
+        ..Of::default()
+    };
+    scaled.specs.send_replace(min.spec());
+    seconds(1).await;
+    assert_eq!(scaled.last().actual, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_runs_before_the_probes_passed() {
+    let of = Of {
+        probes: serde_json::json!({"readinessProbe":
+            {"tcpSocket": {}, "periodSeconds": 1, "initialDelaySeconds": 5}}),
+        ..Of::default()
+    };
+    let scaled = of.start();
+    drop(scaled.admit().await);
+    assert_eq!(scaled.start.elapsed(), Duration::from_secs(5));
+    seconds(1).await;
+    assert_eq!(scaled.last().activity, Activity::Active);
+    seconds(100).await;
+    assert_eq!(scaled.last().actual, 0);
+    let woken = Instant::now();
+    drop(scaled.admit().await);
+    assert_eq!(
+        woken.elapsed(),
+        Duration::from_secs(5),
+        "each start is probed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_gets_ready_is_given_up() {
+    for (annotations, in_the_end) in [
+        (&[][..], Activity::Inactive(InactiveReason::TimedOut)),
+        // A minimum is held, and shown as late.
+        (&[("min-scale", "1")][..], Activity::Activating),
+    ] {
+        let of = Of {
+            annotations,
+            // The guest of these tests never answers.
+            probes: serde_json::json!({"readinessProbe": {"httpGet": {}, "periodSeconds": 5}}),
+            ..Of::default()
+        };
+        let scaled = of.start();
+        seconds(595).await;
+        let last = scaled.last();
+        assert_eq!((last.actual, last.running, last.is_late), (0, 1, false));
+        seconds(10).await;
+        assert!(scaled.last().is_late);
+        seconds(60).await;
+        assert_eq!(scaled.last().activity, in_the_end);
+        assert!(!scaled.last().initialized);
+    }
 }

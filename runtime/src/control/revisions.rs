@@ -11,6 +11,7 @@ use serve_core::autoscale::to_zero::Activity;
 use serve_core::autoscale::{self, Spec};
 use serve_core::keys;
 use serve_core::meta::ObjectKey;
+use serve_core::probe::Probes;
 use serve_core::reconcile::revision::{ActiveFact, Facts, ImageFact, StartFact};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -18,11 +19,14 @@ use tracing::Instrument;
 
 use super::observe::{Fact, Reporter, What};
 use super::settings::Current;
-use crate::autoscaler::{Scale, Scaler};
+use crate::autoscaler::{Scale, Scaler, Subject};
 use crate::clock::Clock;
 use crate::revision::Revision;
 use crate::revision::launch::{self, Launcher};
 use crate::tasks::Tasks;
+
+/// The port of a container that names none.
+const DEFAULT_PORT: u16 = 8080;
 
 /// All Revisions that the controller has seen and that still exist.
 pub struct Revisions {
@@ -40,6 +44,8 @@ struct Seen {
     specs: watch::Sender<Arc<Spec>>,
     running: Option<Arc<Revision>>,
     container_concurrency: u32,
+    probes: Arc<Probes>,
+    port: u16,
     /// It did not start because a ConfigMap or Secret is not there.
     misses_environment: bool,
 }
@@ -75,11 +81,16 @@ impl Revisions {
             specs: watch::Sender::new(spec.clone()),
             running: None,
             container_concurrency: concurrency,
+            probes: Arc::new(probes(object)),
+            port: port(object),
             misses_environment: false,
         });
         if is_new {
             seen.uid.clone_from(&object.metadata.uid);
             seen.facts = Facts::default();
+            seen.container_concurrency = concurrency;
+            (seen.probes, seen.port) = (Arc::new(probes(object)), port(object));
+            seen.running = None;
         }
         seen.specs.send_if_modified(|current| {
             let changed = **current != *spec;
@@ -110,11 +121,16 @@ impl Revisions {
                     uid: fact.uid,
                     sender: fact.sender,
                 };
+                let subject = Subject {
+                    activator: revision.activator.clone(),
+                    pool: revision.pool.clone(),
+                    container_concurrency: seen.container_concurrency,
+                    probes: seen.probes.clone(),
+                    port: seen.port,
+                };
                 let scaler = Scaler::new(
-                    revision.activator.clone(),
-                    revision.pool.clone(),
+                    subject,
                     self.clock.clone(),
-                    seen.container_concurrency,
                     seen.specs.subscribe(),
                     Box::new(move |scale| reporter.report(What::Scaled(scale))),
                 );
@@ -209,6 +225,21 @@ fn container_concurrency(object: &api::Revision) -> u32 {
         .unwrap_or(0)
 }
 
+/// The probes of the container that serves. One that is not offered keeps the launch from coming
+/// to its end, so nothing asks for it here.
+fn probes(object: &api::Revision) -> Probes {
+    let probes = object.serving_container().map(Probes::of);
+    probes.and_then(Result::ok).unwrap_or_default()
+}
+
+fn port(object: &api::Revision) -> u16 {
+    let container = object.serving_container();
+    let port = container.and_then(|container| container.ports.first()?.container_port);
+    port.and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
+        .unwrap_or(DEFAULT_PORT)
+}
+
 fn fail(facts: &mut Facts, error: &launch::Error) {
     tracing::warn!(%error, "a revision does not start");
     match error {
@@ -231,7 +262,10 @@ fn show(facts: &mut Facts, scale: Scale) {
     let count = |replicas| i32::try_from(replicas).unwrap_or(i32::MAX);
     facts.actual_replicas = Some(count(scale.actual));
     facts.desired_replicas = scale.desired.map(count);
+    facts.running_replicas = scale.running;
+    facts.restarts = scale.restarts;
     facts.is_initialized = scale.initialized;
+    facts.is_late = scale.is_late;
     facts.active = Some(match scale.activity {
         Activity::Active => ActiveFact::active(),
         other => ActiveFact {

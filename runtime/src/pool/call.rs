@@ -160,17 +160,24 @@ pub(super) struct Running {
     future: Boxed<'static, Ended>,
     inner: Arc<Inner>,
     shard: usize,
+    id: u64,
     calls: u32,
     slot: Option<Slot>,
 }
 
 impl Running {
     fn new(inner: Arc<Inner>, shard: usize, held: Held, call: Call) -> Running {
-        let Held { guest, calls, slot } = held;
+        let Held {
+            guest,
+            id,
+            calls,
+            slot,
+        } = held;
         Running {
             future: guest.run(call),
             inner,
             shard,
+            id,
             calls: calls + 1,
             slot: Some(slot),
         }
@@ -185,9 +192,15 @@ impl Future for Running {
         let counts = &self.inner.counts;
         match (guest, &result) {
             (Some(guest), Ok(())) => {
-                let (shard, calls) = (self.shard, self.calls);
+                let (shard, id, calls) = (self.shard, self.id, self.calls);
                 if let Some(slot) = self.slot.take() {
-                    self.inner.keep(shard, Held { guest, calls, slot });
+                    let held = Held {
+                        guest,
+                        id,
+                        calls,
+                        slot,
+                    };
+                    self.inner.keep(shard, held);
                 }
             }
             (None, Ok(())) => _ = counts.discarded.fetch_add(1, Relaxed),

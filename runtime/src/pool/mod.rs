@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -90,6 +90,8 @@ struct Inner {
     counts: Arc<Counts>,
     shards: Box<[Shard]>,
     next_id: AtomicU64,
+    /// Instances with a lower number are not kept: their replica was restarted.
+    oldest_kept: AtomicU64,
     /// False at zero: nothing becomes idle, and code is let go when the last instance is.
     open: AtomicBool,
     /// Whether the task that drops old idle instances runs.
@@ -114,6 +116,7 @@ struct Idle {
 /// An instance with the count that it stands for.
 struct Held {
     guest: Box<dyn Guest>,
+    id: u64,
     calls: u32,
     slot: Slot,
 }
@@ -159,6 +162,7 @@ impl Pool {
             counts: Arc::default(),
             shards,
             next_id: AtomicU64::new(0),
+            oldest_kept: AtomicU64::new(0),
             open: AtomicBool::new(true),
             evicting: AtomicBool::new(false),
             tasks: Mutex::default(),
@@ -224,6 +228,14 @@ impl Pool {
             self.clear();
             self.inner.launch.unload();
         }
+    }
+
+    /// Uses none of the instances of now for another call: those that are idle go at once, the
+    /// others when their calls have ended.
+    pub fn restart(&self) {
+        let next = self.inner.next_id.load(Acquire);
+        self.inner.oldest_kept.store(next, Release);
+        self.clear();
     }
 
     /// Drops all idle instances.
@@ -351,6 +363,7 @@ impl Inner {
         self.counts.started.fetch_add(1, Relaxed);
         Ok(Held {
             guest,
+            id,
             calls: 0,
             slot,
         })
@@ -377,6 +390,7 @@ impl Inner {
         }
         let bytes = held.guest.memory_bytes();
         let fits = held.calls < options.calls
+            && held.id >= self.oldest_kept.load(Acquire)
             && counts.idle.load(Relaxed) < options.idle_instances
             && counts.idle_bytes.load(Relaxed).saturating_add(bytes) <= options.idle_bytes;
         if !fits {

@@ -410,3 +410,15 @@ async fn counts_hold_under_random_operations() {
         assert_eq!(live_and_idle(&pool), (0, 0), "seed {seed}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_uses_no_instance_of_before() {
+    let pool = pool(Fake::default(), |_| {});
+    fill(&pool, 2).await;
+    let running = pool.lease(0).unwrap();
+    pool.restart();
+    assert_eq!(live_and_idle(&pool), (1, 0), "idle ones go at once");
+    drop(running.call(request(), TIMEOUTS).await.unwrap());
+    assert_eq!(live_and_idle(&pool), (0, 0), "and the other after its call");
+    assert_eq!(call(&pool).await.unwrap(), "2");
+}

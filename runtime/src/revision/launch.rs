@@ -7,6 +7,7 @@ use serve_core::api::{self, ContainerStatus};
 use serve_core::breaker::REVISION_QUEUE_DEPTH;
 use serve_core::keys;
 use serve_core::object::Object;
+use serve_core::probe::Probes;
 use serve_core::quantity::Quantity;
 
 use super::environment::{self, Lookup};
@@ -163,11 +164,12 @@ impl Launcher {
                 problem,
             });
         }
-        for field in not_acted_on(container) {
-            tracing::warn!(
-                field,
-                "this field is kept and not acted on: the revision is ready once an instance starts"
-            );
+        if let Err(probe) = Probes::of(container) {
+            let problem = "a component has no programs to run; use httpGet, tcpSocket or grpc";
+            return Err(Error::NotOffered {
+                field: probe.field,
+                problem,
+            });
         }
         let digest = self.digest(container)?;
         let spec = self.instance_spec(object, container)?;
@@ -236,27 +238,6 @@ impl Launcher {
         spec.scratch = Some(self.scratch.clone());
         Ok(spec)
     }
-}
-
-/// The fields of a container that are valid and not acted on here, which its owner must know.
-fn not_acted_on(container: &Container) -> Vec<&'static str> {
-    let acts_on = |probe: &podspec::Probe| probe.tcp_socket.is_some();
-    let fields = [
-        (
-            "readinessProbe",
-            container
-                .readiness_probe
-                .as_ref()
-                .is_some_and(|p| !acts_on(p)),
-        ),
-        ("livenessProbe", container.liveness_probe.is_some()),
-        ("startupProbe", container.startup_probe.is_some()),
-    ];
-    fields
-        .into_iter()
-        .filter(|(_, set)| *set)
-        .map(|(field, _)| field)
-        .collect()
 }
 
 /// `resources.limits.memory` in bytes; none when it is not set.

@@ -257,7 +257,10 @@ fn admit_dynamic(request: &Request<'_>, object: Dynamic) -> Result<Admitted, Rej
             .map_err(Rejection::Settings)?;
     }
     if object.kind == Kind::ClusterDomainClaim {
-        let namespace = object.body.get("spec").and_then(|spec| spec.get("namespace"));
+        let namespace = object
+            .body
+            .get("spec")
+            .and_then(|spec| spec.get("namespace"));
         if namespace.and_then(Value::as_str).is_none_or(str::is_empty) {
             let error = FieldErrors::from(FieldError::missing("namespace"));
             return Err(Rejection::Validation(error.via_field("spec")));

@@ -71,11 +71,13 @@ impl Windows {
         })
     }
 
-    /// Takes over the lengths that `spec` has, when they changed. Values are kept as far as they
-    /// fit.
-    pub fn resize(&mut self, spec: &Spec) {
+    /// Takes over the lengths and the aggregation that `spec` has, when they changed. Values are
+    /// kept as far as they fit.
+    pub fn follow(&mut self, spec: &Spec) {
         self.stable.resize(spec.stable_window);
         self.panic.resize(spec.panic_window);
+        self.stable.aggregation = spec.aggregation;
+        self.panic.aggregation = spec.aggregation;
     }
 }
 

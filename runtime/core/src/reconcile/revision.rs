@@ -50,6 +50,12 @@ pub struct Facts {
     pub actual_replicas: Option<i32>,
     /// Replicas that the autoscaler wants; `None` when not known.
     pub desired_replicas: Option<i32>,
+    /// Replicas that there are, ready or not.
+    pub running_replicas: u32,
+    /// How often each of those was restarted by its probes.
+    pub restarts: u32,
+    /// Whether the initial scale was not reached within the progress deadline.
+    pub is_late: bool,
 }
 
 /// Whether the images are known by digest.
@@ -258,8 +264,10 @@ fn show_scale(
     let failed = [RESOURCES_AVAILABLE, CONTAINER_HEALTHY]
         .iter()
         .any(|kind| conditions.status(kind) == ConditionStatus::False);
-    // Given up before the initial scale was reached. Without requests it would be idle only.
-    let gave_up = active.status == ConditionStatus::False && active.reason == TIMED_OUT;
+    // Given up before the initial scale was reached, or about to be. Without requests it would be
+    // idle only.
+    let timed_out = active.status == ConditionStatus::False && active.reason == TIMED_OUT;
+    let gave_up = timed_out || facts.is_late;
     if gave_up && !facts.is_initialized && !was_ready && !failed {
         let message = "Initial scale was never achieved";
         conditions.mark_false(RESOURCES_AVAILABLE, "ProgressDeadlineExceeded", message);

@@ -32,6 +32,9 @@ fn running() -> Facts {
         is_initialized: true,
         actual_replicas: Some(1),
         desired_replicas: Some(1),
+        running_replicas: 1,
+        restarts: 0,
+        is_late: false,
     }
 }
 
@@ -149,6 +152,39 @@ fn conditions_follow_the_facts() {
                 "ContainerHealthy Unknown Deploying ",
                 "Ready Unknown Deploying ",
                 "ResourcesAvailable Unknown Deploying ",
+            ],
+        },
+        Case {
+            name: "late at its initial scale",
+            given: vec![Facts {
+                is_initialized: false,
+                is_late: true,
+                active: Some(ActiveFact::activating()),
+                ..running()
+            }],
+            want: &[
+                "Active Unknown Queued Requests to the target are being buffered as resources are provisioned.",
+                "ContainerHealthy Unknown Deploying ",
+                "Ready False ProgressDeadlineExceeded Initial scale was never achieved",
+                "ResourcesAvailable False ProgressDeadlineExceeded Initial scale was never achieved",
+            ],
+        },
+        Case {
+            name: "late and there after all",
+            given: vec![
+                Facts {
+                    is_initialized: false,
+                    is_late: true,
+                    active: Some(ActiveFact::activating()),
+                    ..running()
+                },
+                running(),
+            ],
+            want: &[
+                "Active True  ",
+                "ContainerHealthy True  ",
+                "Ready True  ",
+                "ResourcesAvailable True  ",
             ],
         },
         Case {
