@@ -35,6 +35,9 @@ fn main() -> ExitCode {
         return api::kubeconfig(kubeconfig);
     }
     start_logging();
+    if let Err(error) = serve_runtime::process::raise_open_files() {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

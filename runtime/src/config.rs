@@ -142,6 +142,8 @@ pub struct Engine {
     pub memory: Size,
     /// How many instances may exist at once, over all revisions.
     pub max_instances: u32,
+    /// How many revisions have their code loaded at once; the others load it when they need it.
+    pub max_loaded: usize,
     /// How many components are compiled at once. 0: one less than the machine's cores, at least 1.
     pub parallel_compiles: usize,
 }
@@ -152,6 +154,7 @@ impl Default for Engine {
             cache_dir: PathBuf::new(),
             memory: Size(256 << 20),
             max_instances: 1000,
+            max_loaded: 8192,
             parallel_compiles: 0,
         }
     }

@@ -11,7 +11,7 @@ pub mod image;
 pub mod ingress;
 pub mod pool;
 pub mod probe;
-mod process;
+pub mod process;
 pub mod progress;
 pub mod revision;
 mod runtime;

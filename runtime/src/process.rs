@@ -1,13 +1,31 @@
-//! Directories of one runtime in one process, below a directory that several processes share.
+//! What one process shares with others, or has only so much of: directories, and open files.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, Resource, getrlimit, setrlimit, test_kill_process};
 
 use crate::image::store::private_dir;
+
+/// How many files this process may have open; none when there is no limit.
+#[must_use]
+pub fn open_files() -> Option<usize> {
+    let limit = getrlimit(Resource::Nofile).current?;
+    Some(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Lets this process open as many files as its user may: shells start programs with far fewer. Not
+/// for a library to do by itself.
+///
+/// # Errors
+/// When the system does not allow it; then nothing has changed.
+pub fn raise_open_files() -> io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
 
 /// A new directory below `root` that no other runtime uses, of this process or another. Those that
 /// processes left behind which no longer run are removed.

@@ -231,6 +231,8 @@ fn in_directory<T>(path: &Path, open: impl FnOnce(&Path) -> io::Result<T>) -> Re
 fn engine_config(config: &config::Engine, directory: Option<&Path>) -> engine::Config {
     engine::Config {
         instances: config.max_instances,
+        loaded: process::open_files()
+            .map_or(config.max_loaded, |files| config.max_loaded.min(files / 2)),
         parallel_compiles: config.parallel_compiles,
         cache: directory.map(|root| root.join("code")),
         ..engine::Config::default()

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -29,9 +29,17 @@ pub(super) struct Cache {
     root: PathBuf,
     /// Digest of everything in the engine that code depends on.
     engine: [u8; 32],
-    /// Files whose bytes were compared with their digest.
-    verified: Mutex<HashMap<String, Inode>>,
+    /// Entries whose code was compared with its digest, by component.
+    verified: Mutex<HashMap<Digest, Verified>>,
     next: AtomicU64,
+}
+
+/// An entry whose code was read: as long as the file is the same, it need not be read again.
+#[derive(Clone)]
+struct Verified {
+    path: Arc<Path>,
+    inode: Inode,
+    facts: Arc<Facts>,
 }
 
 /// What tells a file from the one that was there before.
@@ -68,9 +76,8 @@ impl Cache {
         &self,
         engine: &wasmtime::Engine,
         digest: &Digest,
-    ) -> Option<(Component, Facts)> {
-        let key = self.key(digest);
-        match self.try_load(engine, &key, digest) {
+    ) -> Option<(Component, Arc<Facts>)> {
+        match self.try_load(engine, digest) {
             Ok(found) => Some(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -95,6 +102,7 @@ impl Cache {
 
     /// Removes the code of all components that are not in `keep`, and that of other settings.
     pub(super) fn retain(&self, keep: &HashSet<Digest>) -> io::Result<usize> {
+        self.lock().retain(|digest, _| keep.contains(digest));
         let keys: HashSet<String> = keep.iter().map(|digest| self.key(digest)).collect();
         let mut removed = 0;
         for entry in fs::read_dir(&self.root)? {
@@ -107,10 +115,6 @@ impl Cache {
                 .and_then(|stem| stem.to_str())
                 .unwrap_or_default();
             if ours && !keys.contains(key) {
-                self.verified
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(key);
                 fs::remove_file(&path)?;
                 removed += usize::from(path.extension().is_some_and(|kind| kind == "cwasm"));
             }
@@ -133,39 +137,60 @@ impl Cache {
         self.root.join(format!("{key}.json"))
     }
 
+    /// Facts of a component whose code can be mapped without reading it first.
+    pub(super) fn verified(&self, digest: &Digest) -> Option<Arc<Facts>> {
+        Some(self.lock().get(digest)?.facts.clone())
+    }
+
     fn try_load(
         &self,
         engine: &wasmtime::Engine,
-        key: &str,
         digest: &Digest,
-    ) -> io::Result<(Component, Facts)> {
-        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    ) -> io::Result<(Component, Arc<Facts>)> {
+        let known = self.lock().get(digest).cloned();
+        if let Some(Verified { path, inode, facts }) = known {
+            let (file, found) = self.open_own(&path)?;
+            if found == inode {
+                return Ok((map(engine, &file, &path)?, facts));
+            }
+        }
+        let entry = self.read(digest)?;
+        let (file, inode) = self.open_own(&entry.path)?;
+        if inode != entry.inode {
+            return Err(invalid("it changed while it was read"));
+        }
+        let component = map(engine, &file, &entry.path)?;
+        let facts = entry.facts.clone();
+        self.lock().insert(*digest, entry);
+        Ok((component, facts))
+    }
+
+    /// Reads an entry and compares its code with its digest.
+    fn read(&self, digest: &Digest) -> io::Result<Verified> {
+        let key = self.key(digest);
         let mut sidecar = String::new();
-        let (mut file, _) = self.open_own(&self.sidecar_path(key))?;
+        let (mut file, _) = self.open_own(&self.sidecar_path(&key))?;
         file.read_to_string(&mut sidecar)?;
         let Sidecar { code, facts } = serde_json::from_str(&sidecar)?;
         if facts.digest != *digest {
-            return Err(invalid("it is of another component".into()));
+            return Err(invalid("it is of another component"));
         }
-        let (file, inode) = self.open_own(&self.code_path(key))?;
-        let known = self
-            .verified
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .copied();
-        if known != Some(inode) {
-            let mut hasher = Sha(Sha256::new());
-            io::copy(&mut &file, &mut hasher)?;
-            if Digest::from(<[u8; 32]>::from(hasher.0.finalize())) != code {
-                return Err(invalid("its bytes were changed".into()));
-            }
-            let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-            verified.insert(key.to_owned(), inode);
+        let path = self.code_path(&key);
+        let (file, inode) = self.open_own(&path)?;
+        let mut hasher = Sha(Sha256::new());
+        io::copy(&mut &file, &mut hasher)?;
+        if Digest::from(<[u8; 32]>::from(hasher.0.finalize())) != code {
+            return Err(invalid("its bytes were changed"));
         }
-        let component = map_code(engine, &file, &self.code_path(key))
-            .map_err(|error| invalid(format!("{error:#}")))?;
-        Ok((component, facts))
+        Ok(Verified {
+            path: path.into(),
+            inode,
+            facts: Arc::new(facts),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Verified>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a file that nobody but this user can have written.
@@ -195,13 +220,21 @@ impl Cache {
     }
 }
 
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+fn map(engine: &wasmtime::Engine, file: &File, path: &Path) -> io::Result<Component> {
+    map_code(engine, file, path).map_err(|error| invalid(&format!("{error:#}")))
+}
+
 /// Maps the code in `file`, which was checked by [`Cache::try_load`].
 #[allow(unsafe_code, reason = "running compiled code is what the cache is for")]
 fn map_code(engine: &wasmtime::Engine, file: &File, path: &Path) -> wasmtime::Result<Component> {
     let path = path_of(file, path);
     // SAFETY: `deserialize_file` trusts the file in four ways, each of which was checked.
     // 1. It is what `Component::serialize` gave: `save` wrote its SHA-256 beside it, and
-    //    `try_load` compared the two when it saw this inode for the first time.
+    //    `read` compared the two when it saw this inode for the first time.
     // 2. Nobody else wrote either file: `open_own` looked at owner and mode of the open descriptor
     //    and of the directory, and did not follow a link.
     // 3. It was compiled for this engine: the key has a digest of all settings that change code,

@@ -17,6 +17,7 @@ mod component;
 mod instance;
 mod limits;
 mod output;
+mod shelf;
 mod state;
 mod ticker;
 
@@ -34,6 +35,7 @@ pub use self::component::{Component, Facts};
 pub use self::instance::Instance;
 pub use self::limits::Limits;
 pub use self::output::{Sink, Stream};
+pub use self::shelf::Slot;
 pub use self::state::{InstanceSpec, Scratch};
 pub use crate::image::componentize::World;
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub concurrency: bool,
     /// Components larger than this are refused.
     pub component_bytes: usize,
+    /// Revisions that have their code loaded at once; each holds a file open and three mappings.
+    pub loaded: usize,
     /// How many components compile at once; 0 means one less than there are cores.
     pub parallel_compiles: usize,
     /// Directory for compiled code; without one, each start compiles again.
@@ -69,6 +73,7 @@ impl Default for Config {
             decommit_batch: 64,
             concurrency: true,
             component_bytes: 64 << 20,
+            loaded: 8192,
             parallel_compiles: 0,
             cache: None,
             tick: Duration::from_millis(10),
@@ -151,6 +156,7 @@ struct Inner {
     ticker: ticker::Ticker,
     compiler: component::Compiler,
     cache: Option<cache::Cache>,
+    shelf: shelf::Shelf,
     config: Config,
 }
 
@@ -183,17 +189,29 @@ impl Engine {
             cache.map_err(|error| Error::Settings(format!("no cache for compiled code: {error}")))
         });
         let (cache, config) = (cache.transpose()?, config.clone());
+        let shelf = shelf::Shelf::new(config.loaded);
         let inner = Inner {
             wasmtime,
             linker,
             ticker,
             compiler,
             cache,
+            shelf,
             config,
         };
         Ok(Engine {
             inner: Arc::new(inner),
         })
+    }
+
+    /// A place for the code of one revision.
+    pub fn slot(&self) -> Arc<Slot> {
+        self.inner.shelf.slot()
+    }
+
+    /// Whether code that is let go can be loaded again without compiling it.
+    pub fn keeps_code(&self) -> bool {
+        self.inner.cache.is_some()
     }
 
     /// Lets one epoch pass, as the ticker does every [`Config::tick`].

@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-
 use super::{Boxed, Ended, Guest, Launch};
-use crate::engine::{Call, Calls, Component, Engine, Error, Instance, InstanceSpec, Link};
+use crate::engine::{Call, Calls, Component, Engine, Error, Instance, InstanceSpec, Link, Slot};
 use crate::image::{Digest, Store};
 
 /// Where the bytes of a component are when its code has to be loaded.
@@ -23,7 +21,7 @@ pub struct Launcher {
     engine: Engine,
     spec: InstanceSpec,
     source: Source,
-    code: ArcSwapOption<Component>,
+    code: Arc<Slot>,
     loading: tokio::sync::Mutex<()>,
 }
 
@@ -31,10 +29,10 @@ impl Launcher {
     /// A launcher whose code is loaded when it is needed.
     pub fn new(engine: Engine, spec: InstanceSpec, source: Source) -> Launcher {
         Launcher {
+            code: engine.slot(),
             engine,
             spec,
             source,
-            code: ArcSwapOption::empty(),
             loading: tokio::sync::Mutex::default(),
         }
     }
@@ -44,16 +42,16 @@ impl Launcher {
     /// # Errors
     /// Those of [`Engine::prepare`], and [`Error::Read`].
     pub async fn component(&self) -> Result<Arc<Component>, Error> {
-        if let Some(code) = self.code.load_full() {
+        if let Some(code) = self.code.get() {
             return Ok(code);
         }
         let _loading = self.loading.lock().await;
-        if let Some(code) = self.code.load_full() {
+        if let Some(code) = self.code.get() {
             return Ok(code);
         }
         let Source { digest, store } = self.source.clone();
         let code = Arc::new(self.engine.load(digest, move || store.get(&digest)).await?);
-        self.code.store(Some(code.clone()));
+        self.code.fill(code.clone());
         Ok(code)
     }
 }
@@ -68,12 +66,15 @@ impl Launch for Launcher {
     }
 
     fn load(&self) -> Option<Boxed<'_, Result<(), Error>>> {
-        let loaded = self.code.load().is_some();
-        (!loaded).then(|| Box::pin(async { self.component().await.map(drop) }) as Boxed<'_, _>)
+        (!self.code.is_filled())
+            .then(|| Box::pin(async { self.component().await.map(drop) }) as Boxed<'_, _>)
     }
 
     fn unload(&self) {
-        self.code.store(None);
+        // To load it again must not mean to compile it while a request waits.
+        if self.engine.keeps_code() {
+            self.code.empty();
+        }
     }
 }
 
