@@ -31,7 +31,7 @@ use crate::engine::{self, Engine, Scratch};
 use crate::image::Images;
 use crate::ingress::executor::Executor;
 use crate::ingress::{self, Shared, handler};
-use crate::pool::Pressure;
+use crate::pool::{Heavy, Pressure};
 use crate::process;
 use crate::progress;
 use crate::revision::launch::{self, Launcher};
@@ -168,6 +168,7 @@ impl Builder {
             scratch,
             progress: progress.clone(),
             pressure: Pressure::default(),
+            heavy: Heavy::default(),
             lookup: {
                 let store = store.clone();
                 Arc::new(move |kind, key| store.get(kind, key))
@@ -521,6 +522,7 @@ impl Runtime {
                 .send_replace(Some(address.port()).filter(|port| *port != 80));
         }
         self.executor.start(self.workers)?;
+        self.launcher.heavy.start(self.workers)?;
         let serving = ingress::serve(
             self.shared.clone(),
             self.executor.clone(),
@@ -535,6 +537,7 @@ impl Runtime {
     /// Stops accepting, lets running requests end for up to `grace`, then ends everything.
     pub async fn shutdown(&self, grace: Duration) {
         let aborted = self.tasks.shutdown(grace).await;
+        self.launcher.heavy.stop();
         self.executor.stop().await;
         if aborted > 0 {
             tracing::warn!(aborted, "tasks were ended before they were done");

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -39,6 +39,8 @@ pub struct Link {
     gone: AtomicBool,
     reader: AtomicWaker,
     failed: AtomicBool,
+    /// Epochs at which the guest was still computing, since it last waited for something.
+    preempted: AtomicU32,
 }
 
 impl Link {
@@ -51,6 +53,23 @@ impl Link {
     /// The guest ended without finishing its response: what was sent of it is not whole.
     pub fn fail(&self) {
         self.failed.store(true, Ordering::Release);
+    }
+
+    /// An epoch stopped the guest.
+    pub(crate) fn preempt(&self) {
+        self.preempted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many epochs stopped the guest since it last rested.
+    pub fn preempted(&self) -> u32 {
+        self.preempted.load(Ordering::Relaxed)
+    }
+
+    /// The guest waited for something.
+    pub fn rested(&self) {
+        if self.preempted() > 0 {
+            self.preempted.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Whether [`Link::fail`] was called.

@@ -64,7 +64,10 @@ impl Engine {
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(spec.limits.host_call_bytes);
         store.set_max_component_handles(spec.limits.handles);
-        store.epoch_deadline_callback(|_| {
+        store.epoch_deadline_callback(|context| {
+            if let Some(link) = &context.data().link {
+                link.preempt();
+            }
             // tokio's own yield lets the I/O driver run first; a plain `Yield` is polled again and
             // again before anything else gets its turn.
             Ok(UpdateDeadline::YieldCustom(
@@ -126,6 +129,7 @@ impl Instance {
         self.calls += 1;
         self.store.set_epoch_deadline(1);
         let link = call.link.clone();
+        self.store.data_mut().link = Some(link.clone());
         let (store, ticker) = (&mut self.store, &self.ticker);
         let result = match &self.proxy {
             Proxy::P2(proxy) => ticker::counted(ticker, handle(store, proxy, call)).await,
@@ -156,8 +160,9 @@ impl Instance {
     ///
     /// # Errors
     /// The failure of one call, which ends all.
-    pub async fn drive(&mut self, calls: Calls) -> Result<(), Error> {
+    pub async fn drive(&mut self, calls: Calls, link: Arc<Link>) -> Result<(), Error> {
         self.reusable = false;
+        self.store.data_mut().link = Some(link);
         self.store.set_epoch_deadline(1);
         let Proxy::P3(service) = &self.proxy else {
             return Err(Error::Gone);

@@ -76,7 +76,7 @@ impl Default for Config {
             loaded: 8192,
             parallel_compiles: 0,
             cache: None,
-            tick: Duration::from_millis(10),
+            tick: Duration::from_millis(2),
         }
     }
 }

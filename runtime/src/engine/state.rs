@@ -23,6 +23,7 @@ use wasmtime_wasi_http::{
     WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use super::call::Link;
 use super::limits::{Limits, Meter};
 use super::output::{Output, Sink, Stream};
 use crate::image::store::private_dir;
@@ -70,6 +71,8 @@ pub(super) struct State {
     hooks: Hooks,
     tmp: Tmp,
     pub(super) meter: Meter,
+    /// Who is told when an epoch stops the guest.
+    pub(super) link: Option<Arc<Link>>,
 }
 
 impl State {
@@ -98,6 +101,7 @@ impl State {
             hooks: Hooks,
             tmp: spec.scratch.clone().map_or(Tmp::None, Tmp::Unmade),
             meter: Meter::new(limits),
+            link: None,
         }
     }
 

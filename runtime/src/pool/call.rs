@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use super::heavy::Work;
 use super::{Boxed, Ended, Held, Inner, Slot};
 use crate::body::{self, Body};
 use crate::engine::{Call, Error, GuestBody, Link};
@@ -135,7 +136,8 @@ pub(super) async fn run(
         link: link.clone(),
         hold: None,
     };
-    let running = Running::new(inner, shard, held, call);
+    let running = Running::new(inner.clone(), shard, held, call);
+    let running = Work::begin(&inner, link.clone(), running);
     // From here on a drop gives the guest its grace.
     let mut exchange = Exchange {
         running: Some(running),
@@ -213,7 +215,7 @@ impl Future for Running {
 
 /// Both ends of a call as its caller holds them; also the body of the response.
 struct Exchange {
-    running: Option<Running>,
+    running: Option<Work<Running>>,
     body: Option<GuestBody>,
     /// Dropped when the response was read.
     read: Option<oneshot::Sender<()>>,
@@ -276,7 +278,7 @@ impl Exchange {
 
     fn time_out(&mut self) -> Error {
         match self.running.take() {
-            Some(running) => timed_out(&running.inner),
+            Some(running) => timed_out(running.pool()),
             None => Error::Timeout,
         }
     }
@@ -402,7 +404,7 @@ impl Drop for Exchange {
         let Some(running) = self.running.take() else {
             return;
         };
-        let inner = running.inner.clone();
+        let inner = running.pool().clone();
         // All of the response was read and the guest is still at work: it may go on for as long as
         // its request could have. Otherwise its caller left: it may notice, no more.
         let time = if whole {

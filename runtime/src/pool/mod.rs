@@ -16,6 +16,7 @@
 
 mod call;
 mod driver;
+mod heavy;
 mod options;
 mod pressure;
 mod replica;
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use self::call::Timeouts;
+pub use self::heavy::Heavy;
 pub use self::options::{Counts, Isolation, Options};
 pub use self::pressure::Pressure;
 pub use self::replica::{Launcher, Source};
@@ -94,6 +96,8 @@ struct Inner {
     oldest_kept: AtomicU64,
     /// False at zero: nothing becomes idle, and code is let go when the last instance is.
     open: AtomicBool,
+    /// The last call that computed for long did so not long ago: the next begins where it belongs.
+    computes: AtomicBool,
     /// Whether the task that drops old idle instances runs.
     evicting: AtomicBool,
     /// Calls whose caller is gone, and drivers: all that outlives a caller's future.
@@ -164,6 +168,7 @@ impl Pool {
             next_id: AtomicU64::new(0),
             oldest_kept: AtomicU64::new(0),
             open: AtomicBool::new(true),
+            computes: AtomicBool::new(false),
             evicting: AtomicBool::new(false),
             tasks: Mutex::default(),
         };

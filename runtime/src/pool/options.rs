@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Pressure;
+use super::{Heavy, Pressure};
 use crate::engine::Facts;
 
 /// Whether an instance serves more than one request.
@@ -56,6 +56,8 @@ pub struct Options {
     pub grace: Duration,
     /// The pools that make room for each other when the engine is full.
     pub pressure: Pressure,
+    /// Where guests go that compute for long.
+    pub heavy: Heavy,
 }
 
 impl Default for Options {
@@ -74,6 +76,7 @@ impl Default for Options {
             start: Duration::from_secs(10),
             grace: Duration::from_millis(50),
             pressure: Pressure::default(),
+            heavy: Heavy::default(),
         }
     }
 }
@@ -97,6 +100,8 @@ pub struct Counts {
     pub cancelled: AtomicU64,
     /// Instances that were dropped after a good call: leftovers, used up or over a bound.
     pub discarded: AtomicU64,
+    /// Calls that went to the threads for guests that compute.
+    pub moved: AtomicU64,
     /// Instances that were dropped because they were idle.
     pub evicted: AtomicU64,
     pub(super) empty: Notify,

@@ -93,7 +93,7 @@ impl Guest for Instance {
         link: Arc<Link>,
     ) -> Boxed<'static, Result<(), Error>> {
         Box::pin(async move {
-            let result = Instance::drive(&mut self, calls).await;
+            let result = Instance::drive(&mut self, calls, link.clone()).await;
             if result.is_err() {
                 // Before the store goes: its drop ends the bodies of its calls.
                 link.fail();

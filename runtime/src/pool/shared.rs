@@ -25,6 +25,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::call::{Clock, Timeouts, timed_out};
+use super::heavy::Work;
 use super::{Boxed, Held, Inner, Slot, lock};
 use crate::body::{self, Body};
 use crate::engine::{Call, Error, GuestBody, Link};
@@ -196,6 +197,7 @@ fn start(inner: &Arc<Inner>, shard: usize, held: Held) -> Result<Seat, Error> {
         inner.options.idle,
     );
     let work = guest.drive(calls, state.link.clone());
+    let work = Work::begin(inner, state.link.clone(), work);
     inner.spawn(async move {
         let _slot = slot;
         let result = tokio::select! {

@@ -17,7 +17,7 @@ use crate::config;
 use crate::engine::{self, Engine, Facts, InstanceSpec, Scratch};
 use crate::image::reference::Reference;
 use crate::image::{Digest, Images};
-use crate::pool::{self, Isolation, Pool, Pressure, Source};
+use crate::pool::{self, Heavy, Isolation, Pool, Pressure, Source};
 use crate::progress::{self, Step};
 
 /// Calls at once in one instance of a 0.3 guest whose revision sets no `containerConcurrency`.
@@ -35,6 +35,8 @@ pub struct Launcher {
     pub progress: progress::Reporter,
     /// Shared by all pools: idle instances make room for others when the engine is full.
     pub pressure: Pressure,
+    /// Shared by all pools: where guests go that compute for long.
+    pub heavy: Heavy,
     /// Finds the ConfigMaps and Secrets that environments are made from.
     pub lookup: Lookup,
 }
@@ -219,6 +221,7 @@ impl Launcher {
             instances: self.config.max_instances as usize,
             shards: self.cores.max(1),
             pressure: self.pressure.clone(),
+            heavy: self.heavy.clone(),
             ..pool::Options::default()
         })
     }

@@ -1,5 +1,8 @@
 //! What a guest's failure is to its caller, to its neighbours and in the log.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
 use super::*;
 use serve_runtime::engine::Component;
 
@@ -241,4 +244,32 @@ async fn outgoing_requests_and_sockets_are_denied() {
     // ok(err(HTTP-request-denied)): case 1, code 15 of the interface; no socket.
     let answer = get_text(&pool_of("outgoing", reused), "/").await.unwrap();
     assert_eq!(answer, "1Ps");
+}
+
+#[tokio::test]
+async fn guest_that_computes_runs_elsewhere_and_its_neighbours_here() {
+    let heavy = Heavy::default();
+    heavy.start(1).unwrap();
+    let spin = pool_of("spin", |_, options| options.heavy = heavy.clone());
+    let hello = pool_of("hello", |_, options| options.heavy = heavy.clone());
+    hello.warm().await.unwrap();
+    let mut call = Box::pin(
+        spin.lease(0)
+            .unwrap()
+            .call(request("/", ""), Timeouts::total(MINUTE)),
+    );
+    while n(&spin.counts().moved) == 0 {
+        let look = |cx: &mut Context<'_>| Poll::Ready(call.as_mut().poll(cx).is_pending());
+        assert!(poll_fn(look).await, "it never answers");
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..10 {
+        assert!(get_text(&hello, "/").await.unwrap().contains("Hello"));
+    }
+    assert_eq!(n(&hello.counts().moved), 0);
+    // Its caller leaves: it ends at one of the next epochs, after its grace.
+    drop(call);
+    spin.set_target(0);
+    spin.drained().await;
+    heavy.stop();
 }

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use serve_runtime::body::{self, Body};
 use serve_runtime::engine::{Config, Engine, Error, InstanceSpec};
 use serve_runtime::image::{self, Store};
-use serve_runtime::pool::{Isolation, Launcher, Options, Pool, Source, Timeouts};
+use serve_runtime::pool::{Heavy, Isolation, Launcher, Options, Pool, Source, Timeouts};
 
 /// One engine for all tests: each reserves address space for its instances.
 fn engine() -> Engine {

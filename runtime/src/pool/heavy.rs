@@ -1,0 +1,301 @@
+//! Where guests go on that compute for long, so that they take nothing from requests that do not.
+//!
+//! ```text
+//! the thread that serves the request          threads of low priority
+//!   runs ── preempted twice ─────────────────▶ goes on ── ends ─▶ its caller is woken
+//!   (a pool whose last call did so) ─────────▶ runs from the start
+//! ```
+//! A guest that computes is stopped by each epoch, but a thread that then serves the others for some
+//! microseconds and the guest for another epoch is the guest's nearly all the time. The operating
+//! system divides time better: the call moves, with its store, to a thread that runs when nobody
+//! else wants to. Its caller stays where it is and waits for the response, as before.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::runtime::{Handle, Runtime};
+use tokio::task::JoinHandle;
+
+use super::Inner;
+use crate::engine::{Error, Link};
+
+/// A guest that was stopped so often has computed for at least one whole epoch.
+const PREEMPTIONS: u32 = 2;
+/// How much less important the threads are, in steps of `nice`: about a tenth of the others' time.
+const NICENESS: i32 = 10;
+
+/// The threads for guests that compute. Cheap to clone; without threads guests stay where they are.
+#[derive(Clone, Debug, Default)]
+pub struct Heavy(Arc<Threads>);
+
+#[derive(Debug, Default)]
+struct Threads {
+    started: AtomicBool,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self
+            .runtime
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            // A runtime must not be waited for where another one runs.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Heavy {
+    /// Starts so many threads, once.
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub fn start(&self, threads: usize) -> std::io::Result<()> {
+        let mut runtime = self.lock();
+        if threads > 0 && runtime.is_none() {
+            let started = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(threads)
+                .thread_name("serve-heavy")
+                .enable_all()
+                .on_thread_start(yield_to_others)
+                .build()?;
+            *runtime = Some(started);
+            self.0.started.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Ends the threads; what still runs on them ends at its next epoch.
+    pub fn stop(&self) {
+        self.0.started.store(false, Relaxed);
+        if let Some(runtime) = self.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        // Nearly always there is nothing to look for.
+        if !self.0.started.load(Relaxed) {
+            return None;
+        }
+        self.lock().as_ref().map(|runtime| runtime.handle().clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Runtime>> {
+        self.0
+            .runtime
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn yield_to_others() {
+    // Of one thread on Linux; elsewhere it would be the whole process's.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "a thread for guests that compute has the priority of all others");
+    }
+}
+
+/// A guest at work, which moves when it computes for long.
+pub(super) struct Work<F> {
+    inner: Arc<Inner>,
+    link: Arc<Link>,
+    place: Place<F>,
+}
+
+enum Place<F> {
+    Here(F),
+    There(JoinHandle<Result<(), Error>>),
+    Ended,
+}
+
+impl<F> Work<F>
+where
+    F: Future<Output = Result<(), Error>> + Send + Unpin + 'static,
+{
+    /// Begins where it is polled; elsewhere if the pool's guests have lately computed for long.
+    pub(super) fn begin(inner: &Arc<Inner>, link: Arc<Link>, future: F) -> Work<F> {
+        let mut work = Work {
+            inner: inner.clone(),
+            link,
+            place: Place::Here(future),
+        };
+        if inner.computes.load(Relaxed) {
+            work.leave();
+        }
+        work
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    fn leave(&mut self) {
+        let Some(handle) = self.inner.options.heavy.handle() else {
+            return;
+        };
+        if let Place::Here(future) = std::mem::replace(&mut self.place, Place::Ended) {
+            self.place = Place::There(handle.spawn(future));
+            self.inner.counts.moved.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl<F> Future for Work<F>
+where
+    F: Future<Output = Result<(), Error>> + Send + Unpin + 'static,
+{
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let work = &mut *self;
+        if let Place::Here(future) = &mut work.place {
+            let before = work.link.preempted();
+            let polled = Pin::new(future).poll(cx);
+            let preempted = work.link.preempted();
+            if preempted == before {
+                // It waits for something: what it computed until now was not long.
+                work.link.rested();
+            }
+            if polled.is_ready() || preempted < PREEMPTIONS {
+                return polled;
+            }
+            work.inner.computes.store(true, Relaxed);
+            work.leave();
+        }
+        match &mut work.place {
+            Place::Here(_) => Poll::Pending,
+            Place::There(task) => {
+                let ended = std::task::ready!(Pin::new(task).poll(cx));
+                work.place = Place::Ended;
+                if work.link.preempted() < PREEMPTIONS {
+                    // It did not need to be here, nor does the next one.
+                    work.inner.computes.store(false, Relaxed);
+                }
+                Poll::Ready(ended.unwrap_or(Err(Error::Gone)))
+            }
+            Place::Ended => Poll::Ready(Err(Error::Gone)),
+        }
+    }
+}
+
+impl<F> Drop for Work<F> {
+    fn drop(&mut self) {
+        if let Place::There(task) = &self.place {
+            task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::thread::ThreadId;
+
+    use super::*;
+    use crate::engine::{Call, Calls};
+    use crate::pool::{Boxed, Ended, Guest, Launch, Options, Pool};
+
+    struct Nothing;
+
+    impl Launch for Nothing {
+        fn launch(&self, _id: u64) -> Boxed<'_, Result<Box<dyn Guest>, Error>> {
+            Box::pin(async { Ok(Box::new(Nothing) as Box<dyn Guest>) })
+        }
+    }
+
+    impl Guest for Nothing {
+        fn run(self: Box<Self>, _call: Call) -> Boxed<'static, Ended> {
+            Box::pin(async { (None, Ok(())) })
+        }
+
+        fn drive(
+            self: Box<Self>,
+            _calls: Calls,
+            _link: Arc<Link>,
+        ) -> Boxed<'static, Result<(), Error>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn memory_bytes(&self) -> usize {
+            0
+        }
+    }
+
+    fn pool(heavy: &Heavy) -> Pool {
+        let options = Options {
+            heavy: heavy.clone(),
+            ..Options::default()
+        };
+        Pool::new(Arc::new(Nothing), options)
+    }
+
+    /// Runs a guest that computes for so many epochs, with a rest after each `rest`; returns where
+    /// it ended.
+    async fn compute(pool: &Pool, epochs: u32, rest: u32) -> ThreadId {
+        let link = Arc::new(Link::default());
+        let (of_guest, mut left) = (link.clone(), epochs);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut tell = Some(tell);
+        let guest = poll_fn(move |cx| {
+            cx.waker().wake_by_ref();
+            if left == 0 {
+                if let Some(tell) = tell.take() {
+                    let _ = tell.send(std::thread::current().id());
+                }
+                return Poll::Ready(Ok(()));
+            }
+            left -= 1;
+            if rest == 0 || left % rest != 0 {
+                of_guest.preempt();
+            }
+            Poll::Pending
+        });
+        let ended = Work::begin(&pool.inner, link, guest).await;
+        assert!(ended.is_ok());
+        told.await.expect("it told where it ended")
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_computes_moves_and_the_next_begins_there() {
+        let heavy = Heavy::default();
+        heavy.start(1).expect("started");
+        let (pool, here) = (pool(&heavy), std::thread::current().id());
+        let moved = || pool.counts().moved.load(Relaxed);
+        assert_eq!(compute(&pool, 0, 0).await, here);
+        assert_eq!(compute(&pool, 1, 0).await, here, "one epoch can be chance");
+        assert_ne!(compute(&pool, 9, 0).await, here);
+        assert_ne!(compute(&pool, 9, 0).await, here);
+        assert_eq!(moved(), 2);
+        assert_ne!(
+            compute(&pool, 0, 0).await,
+            here,
+            "the pool's guests compute"
+        );
+        assert_eq!(compute(&pool, 0, 0).await, here, "no longer");
+        assert_eq!(moved(), 3);
+        heavy.stop();
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_rests_between_stays() {
+        let heavy = Heavy::default();
+        heavy.start(1).expect("started");
+        let (pool, here) = (pool(&heavy), std::thread::current().id());
+        assert_eq!(compute(&pool, 100, 2).await, here);
+        heavy.stop();
+    }
+
+    #[tokio::test]
+    async fn without_threads_guests_stay() {
+        let (pool, here) = (pool(&Heavy::default()), std::thread::current().id());
+        assert_eq!(compute(&pool, 100, 0).await, here);
+    }
+}
