@@ -71,14 +71,24 @@ struct State {
 pub struct Permit {
     activator: Arc<Activator>,
     core: usize,
+    /// It woke the revision, and nobody else knows yet.
     woke: bool,
 }
 
 impl Permit {
-    /// Whether this request woke the revision from zero: it has to open what was closed.
+    /// Whether this request woke the revision from zero: it has to open what was closed, and then
+    /// to [`announce`](Permit::announce) it.
     #[must_use]
     pub fn woke(&self) -> bool {
         self.woke
+    }
+
+    /// Tells the autoscaler that the revision is awake. What follows from that, on other threads,
+    /// competes for cores with the request that woke it.
+    pub fn announce(&mut self) {
+        if std::mem::take(&mut self.woke) {
+            self.activator.poke.notify_one();
+        }
     }
 }
 
@@ -134,9 +144,6 @@ impl Activator {
                 Admission::Admitted => {
                     drop(state);
                     self.usage(core).begin(now);
-                    if woke {
-                        self.poke.notify_one();
-                    }
                     return Ok(self.permit(core, woke));
                 }
                 Admission::Waiting(ticket) => {
@@ -357,6 +364,7 @@ impl Drop for Place<'_> {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.announce();
         self.activator.release(self.core);
     }
 }

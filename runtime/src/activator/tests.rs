@@ -138,8 +138,10 @@ async fn random_cancellations_lose_no_capacity() {
 async fn the_first_request_at_zero_wakes_the_revision_itself() {
     let activator = Activator::new(10, 1);
     activator.sleep(Capacity::Limited(1));
-    let first = admit(&activator).await.expect("admitted at once");
+    let mut first = admit(&activator).await.expect("admitted at once");
     assert!(first.woke());
+    first.announce();
+    assert!(!first.woke(), "it is announced once");
     activator.poked().await;
     assert!(activator.take_woken());
     assert!(!activator.take_woken(), "it is told once");

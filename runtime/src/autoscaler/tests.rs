@@ -242,9 +242,10 @@ async fn a_request_wakes_a_revision_at_once() {
     assert_eq!(scaled.last().actual, 0);
     let started = scaled.fake.started.load(Ordering::Relaxed);
     let before = Instant::now();
-    let permit = scaled.admit().await;
+    let mut permit = scaled.admit().await;
     assert_eq!(before.elapsed(), Duration::ZERO, "no tick was waited for");
     assert!(permit.woke(), "the request starts the instance itself");
+    permit.announce();
     assert_eq!(scaled.fake.started.load(Ordering::Relaxed), started);
     seconds(3).await;
     assert_eq!(scaled.last().actual, 1);

@@ -108,7 +108,7 @@ fn make_room(filled: &mut Vec<Weak<Slot>>, limit: usize) {
     let mut slots: Vec<Arc<Slot>> = filled.iter().filter_map(Weak::upgrade).collect();
     slots.retain(|slot| slot.is_filled());
     // A slot that was emptied and filled again is there twice.
-    slots.sort_unstable_by_key(|slot| Arc::as_ptr(slot));
+    slots.sort_unstable_by_key(Arc::as_ptr);
     slots.dedup_by(|a, b| Arc::ptr_eq(a, b));
     if slots.len() > limit {
         // Some more than needed, so that not each load has to look for the oldest.

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod launch;
 mod tracked;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use http::{Request, Response};
 use http_body::Body as _;
 use serve_core::api::podspec::PodSpec;
 use serve_core::meta::ObjectKey;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::activator::Activator;
+use crate::activator::{Activator, Permit};
 use crate::body::Body;
 use crate::ingress::respond::{Asked, Ending, Failure};
 use crate::ingress::watch::Exchange;
@@ -25,6 +26,11 @@ use tracked::{Hold, Tracked};
 
 /// `timeoutSeconds` of a Revision that was admitted without one.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long a request may keep to itself that it woke its revision: longer than small guests need.
+const ANNOUNCE: Duration = Duration::from_millis(5);
+/// A body that is sent in one go.
+const SHORT_BYTES: u64 = 64 << 10;
 
 /// A Revision that was started. It stays the same when it is scaled to zero and back.
 pub struct Revision {
@@ -96,14 +102,14 @@ impl Revision {
     ) -> Result<Response<Body>, Failure> {
         let start = Instant::now();
         let deadline = start + self.timeouts.first();
-        let permit = self.activator.admit(core, start, deadline).await?;
-        if permit.woke() {
-            // This request starts the first instance itself: nobody has to be asked.
-            self.pool.set_target(1);
-        }
+        let mut permit = self.activator.admit(core, start, deadline).await?;
         let exchange = Exchange::begin(start + self.timeouts.total);
         let timeouts = self.timeouts.after(start.elapsed());
-        let response = self.pool.lease(core)?.call(request, timeouts).await?;
+        let response = if permit.woke() {
+            self.wake(request, timeouts, core, &mut permit).await?
+        } else {
+            self.pool.lease(core)?.call(request, timeouts).await?
+        };
         let has_length = response.body().size_hint().exact().is_some();
         let ending = Ending::of(asked, response.headers(), has_length);
         let hold = Hold {
@@ -112,6 +118,31 @@ impl Revision {
         };
         let revision = self.clone();
         Ok(response.map(|body| Body::new(Tracked::new(body, ending, revision, hold))))
+    }
+
+    /// Runs the request that woke the revision: it starts the first instance itself, and the others
+    /// learn of it when it is answered, or when that takes a while.
+    async fn wake(
+        &self,
+        request: Request<Body>,
+        timeouts: pool::Timeouts,
+        core: usize,
+        permit: &mut Permit,
+    ) -> Result<Response<Body>, Failure> {
+        self.pool.set_target(1);
+        let mut call = pin!(self.pool.lease(core)?.call(request, timeouts));
+        let response = if let Ok(response) = timeout(ANNOUNCE, &mut call).await {
+            response?
+        } else {
+            permit.announce();
+            call.await?
+        };
+        // A short response is sent before its permit goes, which announces, too.
+        let is_short = |bytes: u64| bytes <= SHORT_BYTES;
+        if !response.body().size_hint().exact().is_some_and(is_short) {
+            permit.announce();
+        }
+        Ok(response)
     }
 }
 
