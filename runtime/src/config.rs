@@ -146,6 +146,8 @@ pub struct Engine {
     pub max_loaded: usize,
     /// How many components are compiled at once. 0: one less than the machine's cores, at least 1.
     pub parallel_compiles: usize,
+    /// How much of what guests write is kept for `kubectl logs`, for each revision.
+    pub log_bytes: Size,
 }
 
 impl Default for Engine {
@@ -156,6 +158,7 @@ impl Default for Engine {
             max_instances: 1000,
             max_loaded: 8192,
             parallel_compiles: 0,
+            log_bytes: Size(256 << 10),
         }
     }
 }

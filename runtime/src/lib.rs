@@ -9,6 +9,7 @@ pub mod control;
 pub mod engine;
 pub mod image;
 pub mod ingress;
+pub mod logs;
 pub mod pool;
 pub mod probe;
 pub mod process;

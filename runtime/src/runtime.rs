@@ -31,6 +31,7 @@ use crate::engine::{self, Engine, Scratch};
 use crate::image::Images;
 use crate::ingress::executor::Executor;
 use crate::ingress::{self, Shared, handler};
+use crate::logs::Logs;
 use crate::pool::{Heavy, Pressure};
 use crate::process;
 use crate::progress;
@@ -160,6 +161,8 @@ impl Builder {
         let shared = Arc::new(Shared::new(self.config.ingress.clone()));
         let workers = self.config.ingress.workers.count();
         let (url_port, url_ports) = watch::channel(None);
+        let log_bytes = usize::try_from(self.config.engine.log_bytes.0).unwrap_or(usize::MAX);
+        let logs = Logs::new(self.clock.clone(), log_bytes);
         let launcher = Launcher {
             engine,
             images: images.clone(),
@@ -169,6 +172,7 @@ impl Builder {
             progress: progress.clone(),
             pressure: Pressure::default(),
             heavy: Heavy::default(),
+            logs: logs.clone(),
             lookup: {
                 let store = store.clone();
                 Arc::new(move |kind, key| store.get(kind, key))
@@ -215,6 +219,7 @@ impl Builder {
             settings,
             resolver,
             launcher,
+            logs,
             url_port,
             network,
             clock: self.clock,
@@ -337,6 +342,7 @@ pub struct Runtime {
     settings: Current,
     resolver: Resolver,
     launcher: Launcher,
+    logs: Logs,
     url_port: watch::Sender<Option<u16>>,
     network: config::Network,
     clock: Clock,
@@ -359,6 +365,12 @@ impl Runtime {
     #[must_use]
     pub fn settings(&self) -> &Current {
         &self.settings
+    }
+
+    /// What guests wrote.
+    #[must_use]
+    pub fn logs(&self) -> &Logs {
+        &self.logs
     }
 
     /// Finds the images of objects.

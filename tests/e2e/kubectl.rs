@@ -134,7 +134,7 @@ fn what_kubectl_reads_about_types_is_there() {
     let serve = host();
     let ask = |arguments: &[&str]| expect(kubectl, &serve, arguments);
     let resources = ask(&["api-resources", "--no-headers"]);
-    assert_eq!(resources.lines().count(), 10, "{resources}");
+    assert_eq!(resources.lines().count(), 16, "{resources}");
     let explained = ask(&["explain", "ksvc.spec.template.spec.containers"]);
     assert!(
         explained.contains("FIELD: containers <[]Container>"),

@@ -14,3 +14,4 @@ mod load;
 mod process;
 mod reload;
 mod scale;
+mod workloads;

@@ -25,7 +25,7 @@ use crate::status::Status;
 use crate::table::Include;
 use crate::watch::{self, Watch};
 use crate::write::{self, Input, Written};
-use crate::{Host, discovery, openapi, read};
+use crate::{Host, discovery, logs, openapi, read};
 
 /// The server behind all connections.
 pub struct Server {
@@ -120,6 +120,9 @@ impl Server {
         {
             return self.watch(objects, &query, &head.headers);
         }
+        if let Target::Log(key) = &target {
+            return self.log(key, head.uri.query().unwrap_or_default());
+        }
         let answering = self.whole_answer(target, &query, &head.headers, body);
         match timeout(self.limits.request_time, answering).await {
             Ok(answer) => Ok(whole(answer?, head.method == Method::HEAD)),
@@ -159,6 +162,15 @@ impl Server {
             Target::Review(review) => {
                 self.read_body(body).await?;
                 Ok(Answer::json(201, &review.answer()))
+            }
+            Target::Log(_) => Err(Status::method_not_allowed()),
+            Target::Scale(kind, key, is_change) => {
+                self.read_body(body).await?;
+                let object = read::get(&self.host.store, kind, &key)?;
+                if is_change {
+                    return Err(write::derived(kind, &key.name));
+                }
+                ok(read::scale(&object))
             }
             Target::Objects(objects) => {
                 let body = self.read_body(body).await?;
@@ -251,6 +263,24 @@ impl Server {
         });
         let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
         let content_type = HeaderValue::from_static(codec::JSON);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        Ok(response)
+    }
+}
+
+impl Server {
+    /// The log of a pod: what there is, or what comes too.
+    fn log(&self, key: &ObjectKey, query: &str) -> Result<Response<Body>, Status> {
+        let permit = self.watches.clone().try_acquire_owned().map_err(|_| {
+            Status::too_many_requests("too many watches are open, please try again later", 5)
+        })?;
+        let reading = logs::Reading::start(&self.host, key, query, self.stop.clone(), permit)?;
+        let lines = stream::unfold(reading, |mut reading| async move {
+            let lines = reading.next().await?;
+            Some((Ok(Frame::data(lines)), reading))
+        });
+        let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
+        let content_type = HeaderValue::from_static("text/plain");
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         Ok(response)
     }

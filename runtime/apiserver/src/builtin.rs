@@ -27,6 +27,7 @@ const CONFIG_MAPS: [&str; 7] = [
 pub fn create(store: &Store, domain: &str) {
     for name in NAMESPACES {
         add(store, namespace(name));
+        add(store, service_account(name));
     }
     forget_stale_domain(store, domain);
     for name in CONFIG_MAPS {
@@ -82,6 +83,15 @@ fn namespace(name: &str) -> Value {
     value
 }
 
+/// The account that each namespace has from its begin.
+fn service_account(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "default", "namespace": namespace},
+    })
+}
+
 /// What a new Namespace has that its author did not say.
 pub fn complete(namespace: &mut Value) {
     let name = namespace["metadata"]["name"].clone();
@@ -106,6 +116,9 @@ pub async fn follow(store: Store, mut stop: Stop) {
                 // One that is gone again needs none; its namespace may have gone with it.
                 if event.change == Change::Added && store.get(id.0, &id.1).is_some() {
                     ensure(&store, &id.1.namespace);
+                    if id.0 == Kind::Namespace {
+                        add(&store, service_account(&id.1.name));
+                    }
                 }
             }
         } else {
@@ -113,6 +126,9 @@ pub async fn follow(store: Store, mut stop: Stop) {
             for kind in Kind::ALL {
                 for object in store.list(kind, None).0 {
                     ensure(&store, &object.metadata().namespace);
+                    if kind == Kind::Namespace {
+                        add(&store, service_account(&object.metadata().name));
+                    }
                 }
             }
         }

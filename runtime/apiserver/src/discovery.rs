@@ -114,7 +114,7 @@ pub fn resource_list(gv: GroupVersion) -> Value {
             "singularName": names.singular,
             "namespaced": names.namespaced,
             "kind": names.kind,
-            "verbs": resources::VERBS,
+            "verbs": resources::verbs(kind),
         });
         if !names.short_names.is_empty() {
             resource["shortNames"] = names.short_names.into();
@@ -131,6 +131,20 @@ pub fn resource_list(gv: GroupVersion) -> Value {
                 "kind": names.kind,
                 "verbs": resources::STATUS_VERBS,
             }));
+        }
+        if let Some(sub) = resources::subresource(kind) {
+            let mut resource = json!({
+                "name": format!("{}/{}", names.plural, sub.name),
+                "singularName": "",
+                "namespaced": names.namespaced,
+                "kind": sub.kind,
+                "verbs": sub.verbs,
+            });
+            if sub.kind != names.kind {
+                resource["group"] = sub.group.into();
+                resource["version"] = sub.version.into();
+            }
+            all.push(resource);
         }
     }
     json!({
@@ -179,7 +193,7 @@ fn aggregated_resource(kind: Kind) -> Value {
         "responseKind": response,
         "scope": if names.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": names.singular,
-        "verbs": resources::VERBS,
+        "verbs": resources::verbs(kind),
     });
     if !names.short_names.is_empty() {
         resource["shortNames"] = names.short_names.into();
@@ -192,6 +206,13 @@ fn aggregated_resource(kind: Kind) -> Value {
             "subresource": "status",
             "responseKind": response,
             "verbs": resources::STATUS_VERBS,
+        }]);
+    }
+    if let Some(sub) = resources::subresource(kind) {
+        resource["subresources"] = json!([{
+            "subresource": sub.name,
+            "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+            "verbs": sub.verbs,
         }]);
     }
     resource

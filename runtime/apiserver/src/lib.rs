@@ -17,6 +17,7 @@ mod codec;
 mod discovery;
 mod http;
 pub mod kubeconfig;
+mod logs;
 mod openapi;
 mod patch;
 mod read;
@@ -34,6 +35,7 @@ use serve_runtime::Runtime;
 use serve_runtime::clock::Clock;
 use serve_runtime::control::settings::Current;
 use serve_runtime::control::store::Store;
+use serve_runtime::logs::Logs;
 use serve_runtime::source::resolve::Resolver;
 
 pub use http::{Limits, serve};
@@ -46,6 +48,7 @@ pub struct Host {
     pub settings: Current,
     pub resolver: Resolver,
     pub clock: Clock,
+    pub logs: Logs,
 }
 
 impl Host {
@@ -57,6 +60,7 @@ impl Host {
             settings: runtime.settings().clone(),
             resolver: runtime.resolver().clone(),
             clock: runtime.clock().clone(),
+            logs: runtime.logs().clone(),
         };
         builtin::create(&host.store, runtime.domain());
         host

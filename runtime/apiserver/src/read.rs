@@ -58,6 +58,33 @@ pub fn one(kind: Kind, object: &Object, style: Style) -> Value {
     }
 }
 
+/// The `Scale` of a Deployment or ReplicaSet.
+#[must_use]
+pub fn scale(object: &Object) -> Value {
+    let (value, meta) = (object.to_value(), object.metadata());
+    let labels = value["spec"]["selector"]["matchLabels"].as_object();
+    let labels = labels.into_iter().flatten();
+    let selector: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+            "creationTimestamp": value["metadata"]["creationTimestamp"],
+        },
+        "spec": {"replicas": value["spec"]["replicas"]},
+        "status": {
+            "replicas": value["status"]["replicas"].as_u64().unwrap_or(0),
+            "selector": selector.join(","),
+        },
+    })
+}
+
 /// A list in the form that was asked for.
 ///
 /// # Errors
@@ -111,7 +138,7 @@ pub fn collection<'a>(
 }
 
 fn page(store: &Store, objects: &Objects, query: &Query) -> Result<Page, Status> {
-    let selector = Selector::parse(&query.label_selector, &query.field_selector)?;
+    let selector = Selector::parse(objects.kind, &query.label_selector, &query.field_selector)?;
     let (kind, namespace) = (objects.kind, objects.namespace.as_deref());
     let (mut found, mut revision) = store.list(kind, namespace);
     let start = Token::parse(&query.continue_token)?;

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use ::http::Method;
 use serve_core::kind::Kind;
+use serve_core::meta::ObjectKey;
 
 use crate::resources::{self, GroupVersion};
 use crate::review::Review;
@@ -45,6 +46,10 @@ pub enum Target {
     /// `/openapi/v3/<path of the group and version>`.
     OpenApiOf(GroupVersion),
     Objects(Objects),
+    /// What a replica wrote.
+    Log(ObjectKey),
+    /// How many replicas a Deployment or ReplicaSet has; `true` to change that.
+    Scale(Kind, ObjectKey, bool),
     /// A question of a client about itself.
     Review(Review),
 }
@@ -114,12 +119,17 @@ pub fn query(text: &str) -> Result<Query, Status> {
     Ok(query)
 }
 
-fn is_true(text: &str) -> bool {
+/// Reads a flag.
+pub fn is_true(text: &str) -> bool {
     // As Kubernetes reads flags: what is there and not false is true.
     !matches!(text, "false" | "0")
 }
 
-fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<Option<T>, Status> {
+/// Reads a number; none for an empty text.
+///
+/// # Errors
+/// 400.
+pub fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<Option<T>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -128,7 +138,7 @@ fn number<T: std::str::FromStr>(key: &str, text: &str) -> Result<Option<T>, Stat
 }
 
 /// Undoes percent-encoding; what is not valid stays as it is.
-fn decoded(text: &str) -> Cow<'_, str> {
+pub fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }
@@ -248,6 +258,19 @@ fn objects(
     if namespace.is_some() && !namespaced || name.is_some() && namespaced && namespace.is_none() {
         return Err(Status::no_such_path());
     }
+    if let (Some(sub), Some(name)) = (sub, &name)
+        && resources::subresource(kind).is_some_and(|known| known.name == sub)
+    {
+        let key = ObjectKey::new(namespace.unwrap_or_default(), name);
+        return match (kind, method.as_str()) {
+            (Kind::Pod, "GET") => Ok(Target::Log(key)),
+            (Kind::Deployment | Kind::ReplicaSet, "GET") => Ok(Target::Scale(kind, key, false)),
+            (Kind::Deployment | Kind::ReplicaSet, "PUT" | "PATCH") => {
+                Ok(Target::Scale(kind, key, true))
+            }
+            _ => Err(Status::method_not_allowed()),
+        };
+    }
     let is_status = match sub {
         None => false,
         Some("status") if resources::has_status(kind) => true,
@@ -347,11 +370,39 @@ mod tests {
             (Method::GET, "/openapi/v2", 404),
             (Method::POST, "/apis/serving.knative.dev/v1/services", 405),
             (Method::POST, "/version", 405),
+            (Method::GET, "/api/v1/namespaces/n/pods/p/exec", 404),
+            (Method::POST, "/api/v1/namespaces/n/pods/p/log", 405),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/n/deployments/d/scale",
+                405,
+            ),
             (Method::PUT, "/api/v1/namespaces/n/secrets", 405),
             (Method::OPTIONS, "/api/v1/namespaces", 405),
         ] {
             assert_eq!(ask(&method, path, ""), Err(code), "{method} {path}");
         }
+    }
+
+    #[test]
+    fn logs_and_scales_belong_to_their_objects() {
+        let key = |name: &str| ObjectKey::new("n", name);
+        let log = ask(
+            &Method::GET,
+            "/api/v1/namespaces/n/pods/p/log",
+            "follow=true",
+        );
+        assert_eq!(log, Ok(Target::Log(key("p"))));
+        let path = "/apis/apps/v1/namespaces/n/deployments/d/scale";
+        let kind = Kind::Deployment;
+        assert_eq!(
+            ask(&Method::GET, path, ""),
+            Ok(Target::Scale(kind, key("d"), false))
+        );
+        assert_eq!(
+            ask(&Method::PATCH, path, ""),
+            Ok(Target::Scale(kind, key("d"), true))
+        );
     }
 
     #[test]

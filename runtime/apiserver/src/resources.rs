@@ -2,8 +2,8 @@
 
 use serve_core::kind::{Kind, Names};
 
-/// What can be done with a resource, in the order in which discovery lists it.
-pub const VERBS: [&str; 8] = [
+/// What can be done with most resources.
+const VERBS: [&str; 8] = [
     "delete",
     "deletecollection",
     "get",
@@ -13,6 +13,17 @@ pub const VERBS: [&str; 8] = [
     "update",
     "watch",
 ];
+
+/// What can be done with the objects of a kind, in the order in which discovery lists it.
+#[must_use]
+pub fn verbs(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        // What shows the run of a Revision is read only, but for the end of a replica.
+        Kind::Pod | Kind::Event => &["delete", "deletecollection", "get", "list", "watch"],
+        kind if kind.is_derived() => &["get", "list", "watch"],
+        _ => &VERBS,
+    }
+}
 
 /// What can be done with the status of a resource.
 pub const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
@@ -25,10 +36,18 @@ pub struct GroupVersion {
 }
 
 /// All of them, the preferred version of a group first.
-pub const GROUP_VERSIONS: [GroupVersion; 4] = [
+pub const GROUP_VERSIONS: [GroupVersion; 6] = [
     GroupVersion {
         group: "",
         version: "v1",
+    },
+    GroupVersion {
+        group: "apps",
+        version: "v1",
+    },
+    GroupVersion {
+        group: "autoscaling.internal.knative.dev",
+        version: "v1alpha1",
     },
     GroupVersion {
         group: "serving.knative.dev",
@@ -96,13 +115,46 @@ pub fn find(gv: GroupVersion, plural: &str) -> Option<Kind> {
 /// Whether a kind is one of Kubernetes' own and not a custom resource.
 #[must_use]
 pub fn is_core(kind: Kind) -> bool {
-    kind.names().group.is_empty()
+    kind.is_built_in()
 }
 
 /// Whether a kind has a `/status` of its own. Nothing is said in that of a claim.
 #[must_use]
 pub fn has_status(kind: Kind) -> bool {
-    !is_core(kind) && kind != Kind::ClusterDomainClaim
+    !is_core(kind) && kind != Kind::ClusterDomainClaim && !kind.is_derived()
+}
+
+/// What belongs to the objects of a kind beside a status: its name, the group and version, kind
+/// and verbs of what it is.
+#[must_use]
+pub fn subresource(kind: Kind) -> Option<Subresource> {
+    match kind {
+        Kind::Pod => Some(Subresource {
+            name: "log",
+            group: "",
+            version: "v1",
+            kind: "Pod",
+            verbs: &["get"],
+        }),
+        Kind::Deployment | Kind::ReplicaSet => Some(Subresource {
+            name: "scale",
+            group: "autoscaling",
+            version: "v1",
+            kind: "Scale",
+            verbs: &["get", "patch", "update"],
+        }),
+        _ => None,
+    }
+}
+
+/// See [`subresource`].
+#[derive(Clone, Copy, Debug)]
+pub struct Subresource {
+    pub name: &'static str,
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub verbs: &'static [&'static str],
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use serve_core::api::syntax;
+use serve_core::kind::Kind;
 use serve_core::object::Object;
 
 use crate::status::Status;
@@ -45,6 +47,42 @@ struct Field {
 enum Of {
     Name,
     Namespace,
+    /// Where a text is in the object.
+    At(&'static str),
+}
+
+/// The fields of a kind that its objects can be selected by, beside name and namespace.
+///
+/// Source: kubernetes/kubernetes pkg/apis/core/v1/conversion.go.
+fn fields_of(kind: Kind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        Kind::Pod => &[
+            ("spec.nodeName", "/spec/nodeName"),
+            ("spec.restartPolicy", "/spec/restartPolicy"),
+            ("spec.schedulerName", "/spec/schedulerName"),
+            ("spec.serviceAccountName", "/spec/serviceAccountName"),
+            ("status.phase", "/status/phase"),
+            ("status.podIP", "/status/podIP"),
+        ],
+        Kind::Event => &[
+            ("involvedObject.kind", "/involvedObject/kind"),
+            ("involvedObject.namespace", "/involvedObject/namespace"),
+            ("involvedObject.name", "/involvedObject/name"),
+            ("involvedObject.uid", "/involvedObject/uid"),
+            ("involvedObject.apiVersion", "/involvedObject/apiVersion"),
+            (
+                "involvedObject.resourceVersion",
+                "/involvedObject/resourceVersion",
+            ),
+            ("involvedObject.fieldPath", "/involvedObject/fieldPath"),
+            ("reason", "/reason"),
+            ("reportingComponent", "/reportingComponent"),
+            ("source", "/source/component"),
+            ("type", "/type"),
+        ],
+        Kind::ReplicaSet => &[("status.replicas", "/status/replicas")],
+        _ => &[],
+    }
 }
 
 impl Selector {
@@ -52,10 +90,10 @@ impl Selector {
     ///
     /// # Errors
     /// 400 with what cannot be read.
-    pub fn parse(labels: &str, fields: &str) -> Result<Self, Status> {
+    pub fn parse(kind: Kind, labels: &str, fields: &str) -> Result<Self, Status> {
         Ok(Self {
             labels: parse_labels(labels)?,
-            fields: parse_fields(fields)?,
+            fields: parse_fields(kind, fields)?,
         })
     }
 
@@ -80,13 +118,26 @@ impl Selector {
         let meta = object.metadata();
         let fields = self.fields.iter().all(|field| {
             let found = match field.of {
-                Of::Name => &meta.name,
-                Of::Namespace => &meta.namespace,
+                Of::Name => meta.name.as_str(),
+                Of::Namespace => meta.namespace.as_str(),
+                Of::At(pointer) => text_at(object, pointer),
             };
-            (*found == field.value) == field.is_equal
+            (found == field.value) == field.is_equal
         });
         fields && self.labels.iter().all(|label| label.holds(&meta.labels))
     }
+}
+
+/// The text at a place of an object; empty where there is none. A kind that is selected so is
+/// kept as it was given.
+fn text_at<'a>(object: &'a Object, pointer: &str) -> &'a str {
+    let Object::Dynamic(object) = object else {
+        return "";
+    };
+    let mut parts = pointer.split('/').skip(1);
+    let first = parts.next().and_then(|name| object.body.get(name));
+    let found = parts.try_fold(first, |value, name| Some(value?.get(name)));
+    found.flatten().and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Requirement {
@@ -104,7 +155,7 @@ impl Requirement {
     }
 }
 
-fn parse_fields(text: &str) -> Result<Vec<Field>, Status> {
+fn parse_fields(kind: Kind, text: &str) -> Result<Vec<Field>, Status> {
     let mut fields = Vec::new();
     for term in text.split(',').filter(|term| !term.is_empty()) {
         let (key, value, is_equal) = if let Some((key, value)) = term.split_once("!=") {
@@ -122,8 +173,12 @@ fn parse_fields(text: &str) -> Result<Vec<Field>, Status> {
             "metadata.name" => Of::Name,
             "metadata.namespace" => Of::Namespace,
             other => {
-                let problem = format!("field label not supported: {other}");
-                return Err(Status::bad_request(problem));
+                let known = fields_of(kind).iter().find(|(name, _)| *name == other);
+                let Some((_, pointer)) = known else {
+                    let problem = format!("field label not supported: {other}");
+                    return Err(Status::bad_request(problem));
+                };
+                Of::At(pointer)
             }
         };
         fields.push(Field {
@@ -287,7 +342,7 @@ mod tests {
             ("", "metadata.name=c,metadata.namespace!=m", true),
             ("", "metadata.name=d", false),
         ] {
-            let selector = Selector::parse(labels, fields).expect("a selector");
+            let selector = Selector::parse(Kind::Service, labels, fields).expect("a selector");
             assert_eq!(selector.matches(&object()), want, "{labels:?} {fields:?}");
         }
     }
@@ -304,8 +359,29 @@ mod tests {
             ("", "spec.x=1"),
             ("", "metadata.name"),
         ] {
-            let status = Selector::parse(labels, fields).expect_err(labels);
+            let status = Selector::parse(Kind::Service, labels, fields).expect_err(labels);
             assert_eq!(status.code, 400, "{labels:?} {fields:?}");
         }
+    }
+
+    #[test]
+    fn events_are_selected_by_what_they_are_about() {
+        let event = serde_json::json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "h1.1", "namespace": "n"},
+            "involvedObject": {"kind": "Service", "name": "h1"}, "type": "Normal",
+        });
+        let event = Object::from_value(event).expect("an Event");
+        for (fields, want) in [
+            ("involvedObject.name=h1,involvedObject.kind=Service", true),
+            ("involvedObject.name=h2", false),
+            ("involvedObject.uid=u", false),
+            ("type!=Normal", false),
+            ("metadata.namespace=n,reason=", true),
+        ] {
+            let selector = Selector::parse(Kind::Event, "", fields).expect(fields);
+            assert_eq!(selector.matches(&event), want, "{fields}");
+        }
+        let unknown = Selector::parse(Kind::Event, "", "status.phase=Running");
+        assert_eq!(unknown.expect_err("of Pods").code, 400);
     }
 }

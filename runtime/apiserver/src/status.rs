@@ -83,7 +83,12 @@ impl Status {
     /// An object that may not be touched.
     #[must_use]
     pub fn forbidden(kind: Kind, name: &str, because: &str) -> Self {
-        let message = format!("{} \"{name}\" is forbidden: {because}", qualified(kind));
+        let kinds = qualified(kind);
+        // All objects of a kind have no name.
+        let message = match name {
+            "" => format!("{kinds} is forbidden: {because}"),
+            name => format!("{kinds} \"{name}\" is forbidden: {because}"),
+        };
         Self {
             details: Some(details(kind, name)),
             ..Self::new(403, "Forbidden", message)

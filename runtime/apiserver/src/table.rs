@@ -6,6 +6,8 @@
 //! `additionalPrinterColumns` list replaces the default AGE column. Those of core kinds:
 //! kubernetes/kubernetes pkg/printers/internalversion.
 
+mod kubernetes;
+
 use serde_json::{Value, json};
 use serve_core::keys;
 use serve_core::kind::Kind;
@@ -34,6 +36,8 @@ enum Cell {
     Age,
     /// Put together from the object.
     Made(fn(&Value) -> Value),
+    /// Put together from the object and the time.
+    Timed(fn(&Value, Timestamp) -> Value),
 }
 
 struct Column {
@@ -42,6 +46,8 @@ struct Column {
     /// The path that Knative's definition of the column has; empty for core kinds.
     path: &'static str,
     cell: Cell,
+    /// Shown only to those who ask for more.
+    is_wide: bool,
 }
 
 const fn column(name: &'static str, kind: &'static str, path: &'static str, cell: Cell) -> Column {
@@ -50,6 +56,14 @@ const fn column(name: &'static str, kind: &'static str, path: &'static str, cell
         kind,
         path,
         cell,
+        is_wide: false,
+    }
+}
+
+const fn wide(name: &'static str, kind: &'static str, cell: Cell) -> Column {
+    Column {
+        is_wide: true,
+        ..column(name, kind, "", cell)
     }
 }
 
@@ -118,6 +132,22 @@ const KUBERNETES_SERVICE: &[Column] = &[
     column("Port(s)", "string", "", Cell::Made(ports)),
     AGE,
 ];
+const POD_AUTOSCALER: &[Column] = &[
+    column(
+        "DesiredScale",
+        "integer",
+        ".status.desiredScale",
+        Cell::At("/status/desiredScale"),
+    ),
+    column(
+        "ActualScale",
+        "integer",
+        ".status.actualScale",
+        Cell::At("/status/actualScale"),
+    ),
+    READY,
+    REASON,
+];
 const CONFIG_MAP: &[Column] = &[
     column("Data", "integer", "", Cell::Count(&["data", "binaryData"])),
     AGE,
@@ -143,6 +173,12 @@ const fn columns(kind: Kind) -> &'static [Column] {
         Kind::ConfigMap => CONFIG_MAP,
         Kind::Secret => SECRET,
         Kind::Namespace => NAMESPACE,
+        Kind::ServiceAccount => kubernetes::SERVICE_ACCOUNT,
+        Kind::Event => kubernetes::EVENT,
+        Kind::Pod => kubernetes::POD,
+        Kind::Deployment => kubernetes::DEPLOYMENT,
+        Kind::ReplicaSet => kubernetes::REPLICA_SET,
+        Kind::PodAutoscaler => POD_AUTOSCALER,
     }
 }
 
@@ -194,31 +230,49 @@ pub fn table<'a>(
     })
 }
 
+fn has_name_first(kind: Kind) -> bool {
+    kind != Kind::Event
+}
+
 fn definitions(kind: Kind) -> Value {
-    let definition = |name: &str, kind: &str, format: &str, description: &str| {
+    let definition = |name: &str, kind: &str, format: &str, description: &str, priority: u8| {
         json!({
             "name": name,
             "type": kind,
             "format": format,
             "description": description,
-            "priority": 0,
+            "priority": priority,
         })
     };
-    let mut all = vec![definition("Name", "string", "name", NAME)];
+    let mut all = Vec::new();
+    if has_name_first(kind) {
+        all.push(definition("Name", "string", "name", NAME, 0));
+    }
     for column in columns(kind) {
         let description = match (column.path, column.cell) {
             ("", Cell::Age) => CREATION.to_owned(),
             ("", _) => String::new(),
             (path, _) => format!("Custom resource definition column (in JSONPath format): {path}"),
         };
-        all.push(definition(column.name, column.kind, "", &description));
+        let format = if column.name == "Name" { "name" } else { "" };
+        let priority = u8::from(column.is_wide);
+        all.push(definition(
+            column.name,
+            column.kind,
+            format,
+            &description,
+            priority,
+        ));
     }
     all.into()
 }
 
 fn row(kind: Kind, object: &Object, include: Include, now: Timestamp) -> Value {
     let value = object.to_value();
-    let mut cells = vec![Value::from(object.metadata().name.clone())];
+    let mut cells = Vec::new();
+    if has_name_first(kind) {
+        cells.push(Value::from(object.metadata().name.clone()));
+    }
     cells.extend(
         columns(kind)
             .iter()
@@ -261,6 +315,7 @@ fn cell(cell: Cell, object: &Object, value: &Value, now: Timestamp) -> Value {
             .sum::<usize>()
             .into(),
         Cell::Made(make) => make(value),
+        Cell::Timed(make) => make(value, now),
         Cell::Age => match object.metadata().creation_timestamp {
             Some(created) => age(now.since(created).as_secs()).into(),
             None => "<unknown>".into(),

@@ -95,7 +95,8 @@ impl Watch {
         query: &Query,
         form: Form,
     ) -> Result<Self, Status> {
-        let mut selector = Selector::parse(&query.label_selector, &query.field_selector)?;
+        let mut selector =
+            Selector::parse(objects.kind, &query.label_selector, &query.field_selector)?;
         if let Some(name) = &objects.name {
             selector = selector.named(name);
         }

@@ -54,6 +54,23 @@ pub struct Written {
     pub warnings: Vec<String>,
 }
 
+/// The refusal of a write to what shows a run.
+#[must_use]
+pub fn derived(kind: Kind, name: &str) -> Status {
+    let because = match kind {
+        Kind::Event => "events are recorded by this server alone",
+        Kind::Pod => {
+            "it shows a replica of a Revision and follows it; change the Knative Service, or \
+             delete the pod to have another"
+        }
+        _ => {
+            "it shows the replicas of a Revision and follows them; change the Knative Service, \
+             whose annotations autoscaling.knative.dev/min-scale and max-scale bound them"
+        }
+    };
+    Status::forbidden(kind, name, because)
+}
+
 /// Whether nothing is to be stored.
 ///
 /// # Errors
@@ -80,6 +97,9 @@ fn is_dry(query: &Query) -> Result<bool, Status> {
 /// The object is created or not.
 pub async fn create(host: &Host, input: Input<'_>) -> Result<Written, Status> {
     let objects = input.objects;
+    if objects.kind.is_volatile() {
+        return Err(derived(objects.kind, ""));
+    }
     let dry = is_dry(input.query)?;
     let mut value = codec::object(objects.kind, input.content_type, input.body)?;
     check::place(&mut value, objects)?;
@@ -122,6 +142,9 @@ pub async fn create(host: &Host, input: Input<'_>) -> Result<Written, Status> {
 /// As [`create`].
 pub async fn update(host: &Host, input: Input<'_>) -> Result<Written, Status> {
     let (objects, key) = (input.objects, key(input.objects)?);
+    if objects.kind.is_volatile() {
+        return Err(derived(objects.kind, &key.name));
+    }
     let mut value = codec::object(objects.kind, input.content_type, input.body)?;
     check::place(&mut value, objects)?;
     let (mut object, warnings) = read_object(objects.kind, input.query, value)?;
@@ -163,6 +186,9 @@ fn uid_conflict(kind: Kind, key: &ObjectKey, given: &str, found: &str) -> Status
 /// As [`create`].
 pub async fn patch(host: &Host, input: Input<'_>) -> Result<Written, Status> {
     let (objects, key) = (input.objects, key(input.objects)?);
+    if objects.kind.is_volatile() {
+        return Err(derived(objects.kind, &key.name));
+    }
     let patch = Patch::parse(objects.kind, input.content_type, input.body)?;
     let mut tries = 0;
     loop {

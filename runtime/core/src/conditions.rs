@@ -57,6 +57,9 @@ pub const RESOURCES_AVAILABLE: &str = "ResourcesAvailable";
 pub const CONTAINER_HEALTHY: &str = "ContainerHealthy";
 /// Not among those that make a Revision ready, since one at zero replicas is ready too.
 pub const ACTIVE: &str = "Active";
+// Of a PodAutoscaler.
+pub const SCALE_TARGET_INITIALIZED: &str = "ScaleTargetInitialized";
+pub const SKS_READY: &str = "SKSReady";
 // Of a Route.
 pub const ALL_TRAFFIC_ASSIGNED: &str = "AllTrafficAssigned";
 pub const INGRESS_READY: &str = "IngressReady";
@@ -85,6 +88,10 @@ impl Set {
     };
     pub const ROUTE: Self = Self {
         dependents: &[ALL_TRAFFIC_ASSIGNED, INGRESS_READY, CERTIFICATE_PROVISIONED],
+    };
+
+    pub const POD_AUTOSCALER: Self = Self {
+        dependents: &[ACTIVE, SCALE_TARGET_INITIALIZED, SKS_READY],
     };
 
     fn depends_on(self, kind: &str) -> bool {

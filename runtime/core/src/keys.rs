@@ -7,6 +7,7 @@ pub const CONFIGURATION_LABEL: &str = "serving.knative.dev/configuration";
 pub const CONFIGURATION_UID_LABEL: &str = "serving.knative.dev/configurationUID";
 pub const CONFIGURATION_GENERATION_LABEL: &str = "serving.knative.dev/configurationGeneration";
 pub const REVISION_LABEL: &str = "serving.knative.dev/revision";
+pub const REVISION_UID_LABEL: &str = "serving.knative.dev/revisionUID";
 pub const ROUTE_LABEL: &str = "serving.knative.dev/route";
 pub const ROUTING_STATE_LABEL: &str = "serving.knative.dev/routingState";
 pub const VISIBILITY_LABEL: &str = "networking.knative.dev/visibility";

@@ -14,6 +14,12 @@ pub enum Kind {
     ConfigMap,
     Secret,
     Namespace,
+    ServiceAccount,
+    Event,
+    Pod,
+    Deployment,
+    ReplicaSet,
+    PodAutoscaler,
 }
 
 /// How a kind appears in manifests and URLs.
@@ -70,8 +76,21 @@ const fn core(
     }
 }
 
+const fn apps(
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short_names: &'static [&'static str],
+) -> Names {
+    Names {
+        group: "apps",
+        categories: &["all"],
+        ..core(kind, plural, singular, short_names)
+    }
+}
+
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::Service,
         Self::Configuration,
         Self::Revision,
@@ -82,6 +101,12 @@ impl Kind {
         Self::ConfigMap,
         Self::Secret,
         Self::Namespace,
+        Self::ServiceAccount,
+        Self::Event,
+        Self::Pod,
+        Self::Deployment,
+        Self::ReplicaSet,
+        Self::PodAutoscaler,
     ];
 
     #[must_use]
@@ -122,7 +147,52 @@ impl Kind {
                 namespaced: false,
                 ..core("Namespace", "namespaces", "namespace", &["ns"])
             },
+            Self::ServiceAccount => core(
+                "ServiceAccount",
+                "serviceaccounts",
+                "serviceaccount",
+                &["sa"],
+            ),
+            Self::Event => core("Event", "events", "event", &["ev"]),
+            Self::Pod => Names {
+                categories: &["all"],
+                ..core("Pod", "pods", "pod", &["po"])
+            },
+            Self::Deployment => apps("Deployment", "deployments", "deployment", &["deploy"]),
+            Self::ReplicaSet => apps("ReplicaSet", "replicasets", "replicaset", &["rs"]),
+            Self::PodAutoscaler => Names {
+                group: "autoscaling.internal.knative.dev",
+                version: "v1alpha1",
+                kind: "PodAutoscaler",
+                plural: "podautoscalers",
+                singular: "podautoscaler",
+                short_names: &["kpa", "pa"],
+                categories: &["knative-internal", "autoscaling"],
+                namespaced: true,
+            },
         }
+    }
+
+    /// Whether objects of this kind show what runs: they are made from what has been observed of a
+    /// Revision, and nobody else writes them.
+    #[must_use]
+    pub const fn is_derived(self) -> bool {
+        matches!(
+            self,
+            Self::Pod | Self::Deployment | Self::ReplicaSet | Self::PodAutoscaler
+        )
+    }
+
+    /// Whether objects of this kind end with the process that made them.
+    #[must_use]
+    pub const fn is_volatile(self) -> bool {
+        self.is_derived() || matches!(self, Self::Event)
+    }
+
+    /// Whether this is one of Kubernetes' own kinds and not a custom resource.
+    #[must_use]
+    pub const fn is_built_in(self) -> bool {
+        matches!(self.names().group.as_bytes(), b"" | b"apps")
     }
 
     /// `group/version`, or the version alone in the core group.

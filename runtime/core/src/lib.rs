@@ -20,6 +20,7 @@ pub mod object;
 pub mod probe;
 pub mod quantity;
 pub mod reconcile;
+pub mod replicas;
 pub mod resources;
 pub mod settings;
 mod text;

@@ -40,6 +40,33 @@ pub fn revision_name(configuration: &str, generation: i64) -> String {
     child_name(configuration, &format!("-{generation:05}"))
 }
 
+/// The name of the Deployment of a Revision.
+#[must_use]
+pub fn deployment_name(revision: &str) -> String {
+    child_name(revision, "-deployment")
+}
+
+/// Ten characters that stand for one template, as at the end of a ReplicaSet's name. They have no
+/// vowels, so that no words appear.
+#[must_use]
+pub fn template_hash(of: &str) -> String {
+    let sum: [u8; 16] = Md5::digest(of.as_bytes()).into();
+    let letter = |byte: &u8| char::from(SAFE[usize::from(*byte) % SAFE.len()]);
+    sum.iter().take(10).map(letter).collect()
+}
+
+/// The name of a Pod of a ReplicaSet; `id` tells it from the others.
+#[must_use]
+pub fn pod_name(replica_set: &str, id: &str) -> String {
+    // As Kubernetes cuts `generateName`, so that the name is a label.
+    format!("{}{id}", head(&format!("{replica_set}-"), LONGEST - 5))
+}
+
+/// The alphabet of generated names.
+///
+/// Source: kubernetes/apimachinery pkg/util/rand.
+pub const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
 /// The first `length` bytes, or as many as end at a character.
 fn head(text: &str, length: usize) -> &str {
     let length = length.min(text.len());

@@ -12,17 +12,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serve_core::api::{Configuration, Revision, Route, RouteStatus, Service};
+use serve_core::keys;
 use serve_core::kind::Kind;
 use serve_core::meta::{ObjectKey, ObjectMeta};
 use serve_core::names;
 use serve_core::object::Object;
 use serve_core::reconcile::route::IngressState;
 use serve_core::reconcile::{self, EventSeverity, Plan, Write};
+use serve_core::resources::derived;
+use serve_core::resources::event::{self, About};
 use serve_core::time::Timestamp;
 use serve_core::traffic::Ingress;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use super::events::Recorder;
+use super::mirror;
 use super::naming::Naming;
 use super::observe::Fact;
 use super::publish::Publisher;
@@ -50,6 +55,7 @@ pub struct Controller {
     seen: u64,
     routes: Routes,
     revisions: Revisions,
+    recorder: Recorder,
     facts: UnboundedReceiver<Fact>,
     report: UnboundedSender<Fact>,
 }
@@ -76,6 +82,7 @@ impl Controller {
             seen: 0,
             routes: Routes::default(),
             revisions,
+            recorder: Recorder::default(),
             facts,
             report,
         }
@@ -149,6 +156,9 @@ impl Controller {
     /// Puts in the queue what an event is about: owners and readers first, then the object.
     fn follow(&mut self, event: &Event) {
         let id = (event.object.kind(), event.object.key());
+        if id.0.is_volatile() {
+            return self.follow_volatile(event);
+        }
         if Live::concerns(&id) && self.settings.refresh(&self.store) {
             tracing::info!(name = id.1.name, "settings changed");
             self.push_all(&[Kind::Revision, Kind::Route]);
@@ -175,6 +185,23 @@ impl Controller {
         } else {
             self.queue.push(id);
         }
+    }
+
+    /// What shows the replicas is written here alone, so that only its end by another hand is news.
+    fn follow_volatile(&mut self, event: &Event) {
+        let meta = event.object.metadata();
+        let is_ending = event.change == Change::Deleted || meta.deletion_timestamp.is_some();
+        let Some(revision) = meta.label(keys::REVISION_LABEL).filter(|_| is_ending) else {
+            return;
+        };
+        let key = ObjectKey::new(&meta.namespace, revision);
+        if event.object.kind() == Kind::Pod
+            && let Some((_, id)) = meta.name.rsplit_once('-')
+            && self.revisions.replace(&key, id, &self.report)
+        {
+            tracing::info!(name = %meta.name, "a replica is replaced");
+        }
+        self.queue.push((Kind::Revision, key));
     }
 
     fn forget(&mut self, id: &Id, uid: &str) {
@@ -218,6 +245,9 @@ impl Controller {
             Object::Configuration(configuration) => self.reconcile_configuration(configuration),
             Object::Revision(revision) => self.reconcile_revision(revision),
             Object::Route(route) => self.reconcile_route(route),
+            Object::Dynamic(object) if object.kind == Kind::Event => {
+                self.recorder.expire(&self.store, self.clock.now());
+            }
             Object::DomainMapping(_) | Object::Dynamic(_) => {}
         }
     }
@@ -289,8 +319,22 @@ impl Controller {
             },
             self.clock.now(),
         );
-        let id = (Kind::Revision, revision.metadata.key());
-        self.carry_out(id, &revision.metadata, plan, Status::Revision);
+        let key = revision.metadata.key();
+        let id = (Kind::Revision, key.clone());
+        self.carry_out(id.clone(), &revision.metadata, plan, Status::Revision);
+        let Some((facts, replicas)) = self.revisions.replicas(&key) else {
+            return;
+        };
+        let view = derived::View {
+            revision,
+            facts,
+            replicas,
+            now: self.clock.now(),
+        };
+        if let Err(error) = mirror::show(&self.store, &view) {
+            tracing::debug!(%error, "what runs is shown again");
+            self.queue.push(id);
+        }
     }
 
     fn reconcile_route(&mut self, route: &Route) {
@@ -370,8 +414,10 @@ impl Controller {
                     .map(drop),
                 None => Ok(()),
             });
-        for event in plan.events {
-            tell(&id, &event);
+        if written.is_ok() {
+            for event in plan.events {
+                self.tell(&id, read, &event);
+            }
         }
         if let Some(delay) = plan.requeue_after {
             self.queue.push_at(Instant::now() + delay, id.clone());
@@ -383,21 +429,30 @@ impl Controller {
         written.is_ok()
     }
 
+    fn tell(&mut self, id: &Id, read: &ObjectMeta, event: &reconcile::Event) {
+        let (kind, key) = (id.0.names().kind, &id.1);
+        let (reason, message) = (event.reason, &event.message);
+        match event.severity {
+            EventSeverity::Normal => tracing::debug!(kind, name = %key, reason, message, "event"),
+            EventSeverity::Warning => tracing::warn!(kind, name = %key, reason, message, "event"),
+        }
+        let about = About::of(id.0, read);
+        let told = self
+            .recorder
+            .tell(&self.store, &about, event, self.clock.now());
+        if let Some(told) = told {
+            // A second later than it may go, so that it then does.
+            let at = Instant::now() + event::LIFETIME + Duration::from_secs(1);
+            self.queue.push_at(at, (Kind::Event, told));
+        }
+    }
+
     fn write(&self, write: Write) -> Result<(), store::Error> {
         match write {
             Write::Create(object) => self.store.create(object).map(drop),
             Write::Update(object) => self.store.update(object).map(drop),
             Write::Delete(kind, key) => self.store.delete(kind, &key, None),
         }
-    }
-}
-
-fn tell(id: &Id, event: &reconcile::Event) {
-    let (kind, key) = (id.0.names().kind, &id.1);
-    let (reason, message) = (event.reason, &event.message);
-    match event.severity {
-        EventSeverity::Normal => tracing::debug!(kind, name = %key, reason, message, "event"),
-        EventSeverity::Warning => tracing::warn!(kind, name = %key, reason, message, "event"),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The control plane: the store of objects, and the controller that makes the rest follow it.
 
 pub mod controller;
+pub mod events;
+pub mod mirror;
 pub mod naming;
 pub mod observe;
 pub mod publish;

@@ -27,6 +27,8 @@ pub enum What {
     Started(Arc<Revision>),
     Failed(launch::Error),
     Scaled(Scale),
+    /// The requests of replicas that leave are done.
+    Drained,
 }
 
 /// Reports the facts of one Revision. Cheap to clone.

@@ -13,10 +13,12 @@ use serve_core::keys;
 use serve_core::meta::ObjectKey;
 use serve_core::probe::Probes;
 use serve_core::reconcile::revision::{ActiveFact, Facts, ImageFact, StartFact};
+use serve_core::replicas::{Count, Replicas};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use super::mirror::Members;
 use super::observe::{Fact, Reporter, What};
 use super::settings::Current;
 use crate::autoscaler::{Scale, Scaler, Subject};
@@ -43,6 +45,7 @@ struct Seen {
     /// What the autoscaler reads; dropping it ends the autoscaler.
     specs: watch::Sender<Arc<Spec>>,
     running: Option<Arc<Revision>>,
+    members: Members,
     container_concurrency: u32,
     probes: Arc<Probes>,
     port: u16,
@@ -75,11 +78,12 @@ impl Revisions {
             self.start(object, sender.clone());
         }
         let concurrency = container_concurrency(object);
-        let seen = self.seen.entry(key).or_insert_with(|| Seen {
+        let seen = self.seen.entry(key.clone()).or_insert_with(|| Seen {
             uid: object.metadata.uid.clone(),
             facts: Facts::default(),
             specs: watch::Sender::new(spec.clone()),
             running: None,
+            members: Members::default(),
             container_concurrency: concurrency,
             probes: Arc::new(probes(object)),
             port: port(object),
@@ -91,6 +95,13 @@ impl Revisions {
             seen.container_concurrency = concurrency;
             (seen.probes, seen.port) = (Arc::new(probes(object)), port(object));
             seen.running = None;
+            seen.members = Members::default();
+            let count = Count {
+                wanted: spec.first_scale(),
+                ..Count::default()
+            };
+            seen.members.scale(count, self.clock.now());
+            self.launcher.logs.set_writers(&key, seen.members.writers());
         }
         seen.specs.send_if_modified(|current| {
             let changed = **current != *spec;
@@ -143,9 +154,72 @@ impl Revisions {
                 seen.misses_environment = matches!(error, launch::Error::Environment(_));
                 fail(&mut seen.facts, &error);
             }
-            What::Scaled(scale) => show(&mut seen.facts, scale),
+            What::Scaled(scale) => {
+                show(&mut seen.facts, scale);
+                let count = Count {
+                    ready: scale.actual,
+                    running: scale.running,
+                    wanted: scale.desired.unwrap_or(scale.running),
+                };
+                let now = self.clock.now();
+                seen.members.scale(count, now);
+                seen.members.restarted(scale.restarts, now);
+                self.launcher
+                    .logs
+                    .set_writers(&fact.key, seen.members.writers());
+                self.drain(fact.key, fact.sender);
+            }
+            What::Drained => seen.members.drained(),
         }
         None
+    }
+
+    /// The replicas of a Revision; none when it was never observed.
+    #[must_use]
+    pub fn replicas(&self, key: &ObjectKey) -> Option<(&Facts, &Replicas)> {
+        let seen = self.seen.get(key)?;
+        Some((&seen.facts, seen.members.replicas()))
+    }
+
+    /// Lets one replica of a Revision end and another take its place. Returns whether there was
+    /// such a one.
+    pub fn replace(&mut self, key: &ObjectKey, id: &str, sender: &UnboundedSender<Fact>) -> bool {
+        let Some(seen) = self.seen.get_mut(key) else {
+            return false;
+        };
+        if !seen.members.replace(id, self.clock.now()) {
+            return false;
+        }
+        if let Some(revision) = &seen.running {
+            revision.pool.restart();
+        }
+        self.launcher.logs.set_writers(key, seen.members.writers());
+        self.drain(key.clone(), sender.clone());
+        true
+    }
+
+    /// Waits for the requests of replicas that leave, in a task.
+    fn drain(&mut self, key: ObjectKey, sender: UnboundedSender<Fact>) {
+        let Some(seen) = self.seen.get_mut(&key) else {
+            return;
+        };
+        let Some(revision) = seen.running.clone() else {
+            return;
+        };
+        let Some(drain) = seen.members.begin_drain(seen.container_concurrency) else {
+            return;
+        };
+        let uid = seen.uid.clone();
+        let reporter = Reporter { key, uid, sender };
+        let mut stop = self.tasks.stop_signal();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.stopped() => {}
+                () = drain.wait(|| revision.activator.load().running) => {
+                    reporter.report(What::Drained);
+                }
+            }
+        });
     }
 
     /// Lets the Revisions of a namespace that missed a ConfigMap or Secret start again. Returns
@@ -171,6 +245,7 @@ impl Revisions {
         if self.seen.get(key)?.uid != uid {
             return None;
         }
+        self.launcher.logs.remove(key);
         self.seen.remove(key)?.running
     }
 

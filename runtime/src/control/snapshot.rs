@@ -115,7 +115,10 @@ impl Snapshot {
     }
 
     fn write(&self, store: &Store) -> Result<(), Error> {
-        let values: Vec<Value> = store.all().iter().map(|object| object.to_value()).collect();
+        let objects = store.all();
+        // What shows a run ends with it.
+        let kept = objects.iter().filter(|object| !object.kind().is_volatile());
+        let values: Vec<Value> = kept.map(|object| object.to_value()).collect();
         let text =
             serde_json::to_vec(&values).map_err(|error| self.failed(io::Error::other(error)))?;
         let aside = self.path.with_extension("new");
@@ -193,7 +196,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("runs/state.json");
         let snapshot = Snapshot::open(path.clone()).expect("free");
-        for text in ["{", "[1]", "[{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}]"] {
+        for text in ["{", "[1]", "[{\"apiVersion\": \"v1\", \"kind\": \"Node\"}]"] {
             fs::write(&path, text).expect("written");
             assert!(
                 matches!(snapshot.read(), Err(Error::Content { .. })),

@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::{Map, Value};
 use serve_core::api::{
     ConfigurationStatus, DomainMappingStatus, RevisionStatus, RouteStatus, ServiceStatus,
 };
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
+use serve_core::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -302,7 +304,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down that an object is to go once its finalizers are done. `uid` that is set must be
+    /// Writes down that an object is to go once its finalizers, or for a Pod its requests, are
+    /// done; a Pod's time is when it has to be gone. `uid` that is set must be
     /// the object's.
     ///
     /// # Errors
@@ -328,8 +331,10 @@ impl Store {
             return Ok(old);
         }
         let mut object = Object::clone(&old);
-        object.metadata_mut().deletion_timestamp = Some(now);
-        object.metadata_mut().deletion_grace_period_seconds = Some(0);
+        let grace = grace_seconds(&object);
+        let at = Timestamp::from_unix_seconds(now.unix_seconds().saturating_add(grace));
+        object.metadata_mut().deletion_timestamp = Some(at);
+        object.metadata_mut().deletion_grace_period_seconds = Some(grace);
         Ok(self.commit(&mut state, Change::Modified, object))
     }
 
@@ -464,13 +469,41 @@ fn copy_status(from: &Object, to: &mut Object) {
     }
 }
 
-/// Objects that Kubernetes counts no changes of, such as ConfigMaps, have no generation.
+/// Objects that Kubernetes counts no changes of, such as ConfigMaps and Pods, have no generation.
 fn counts_generations(object: &Object) -> bool {
-    !matches!(object, Object::Dynamic(object) if object.kind != Kind::ClusterDomainClaim)
+    match object {
+        Object::Dynamic(object) => {
+            object.kind == Kind::ClusterDomainClaim
+                || object.kind.is_derived() && object.kind != Kind::Pod
+        }
+        _ => true,
+    }
 }
 
-/// Whether two objects with the same status differ in their metadata at most.
+/// How long an object that is being deleted may take.
+fn grace_seconds(object: &Object) -> i64 {
+    match object {
+        Object::Dynamic(object) if object.kind == Kind::Pod => object
+            .body
+            .get("spec")
+            .and_then(|spec| spec.get("terminationGracePeriodSeconds")?.as_i64())
+            .unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Whether two objects with the same status differ in their metadata at most. The status of an
+/// object that is kept as it was given is written with the rest, and does not count.
 fn same_but_for_metadata(old: &Object, new: &mut Object) -> bool {
+    if let (Object::Dynamic(old), Object::Dynamic(new)) = (old, &*new) {
+        let rest = |body: &Map<String, Value>| {
+            let members = body.iter().filter(|(name, _)| *name != "status");
+            members
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect::<Vec<_>>()
+        };
+        return rest(&old.body) == rest(&new.body);
+    }
     let kept = std::mem::replace(new.metadata_mut(), old.metadata().clone());
     let same = *old == *new;
     *new.metadata_mut() = kept;

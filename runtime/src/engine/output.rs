@@ -16,6 +16,8 @@ use tokio::time::Instant;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::logs::Log;
+
 /// Longest line; the rest of a longer one is dropped.
 pub(super) const LINE_BYTES: usize = 8 << 10;
 /// What all instances of a revision may write in a second.
@@ -37,6 +39,8 @@ pub enum Stream {
 pub struct Sink {
     revision: Arc<str>,
     window: Mutex<Window>,
+    /// Keeps the lines beside the log of this program.
+    log: Option<Arc<Log>>,
 }
 
 #[derive(Debug)]
@@ -56,7 +60,15 @@ impl Sink {
                 bytes: 0,
                 dropped: 0,
             }),
+            log: None,
         }
+    }
+
+    /// A sink whose lines are kept in this log too.
+    pub fn kept(revision: Arc<str>, log: Arc<Log>) -> Sink {
+        let mut sink = Sink::new(revision);
+        sink.log = Some(log);
+        sink
     }
 
     fn line(&self, instance: u64, stream: Stream, line: &[u8]) {
@@ -64,6 +76,9 @@ impl Sink {
             return;
         }
         let (revision, text) = (&*self.revision, printable(line));
+        if let Some(log) = &self.log {
+            log.push(instance, &text);
+        }
         match stream {
             Stream::Stdout => {
                 tracing::info!(target: "guest", revision, instance, stream = "stdout", "{text}");

@@ -14,9 +14,10 @@ use super::environment::{self, Lookup};
 use super::{Revision, Timeouts};
 use crate::activator::Activator;
 use crate::config;
-use crate::engine::{self, Engine, Facts, InstanceSpec, Scratch};
+use crate::engine::{self, Engine, Facts, InstanceSpec, Scratch, Sink};
 use crate::image::reference::Reference;
 use crate::image::{Digest, Images};
+use crate::logs::Logs;
 use crate::pool::{self, Heavy, Isolation, Pool, Pressure, Source};
 use crate::progress::{self, Step};
 
@@ -37,6 +38,8 @@ pub struct Launcher {
     pub pressure: Pressure,
     /// Shared by all pools: where guests go that compute for long.
     pub heavy: Heavy,
+    /// Keeps what guests write.
+    pub logs: Logs,
     /// Finds the ConfigMaps and Secrets that environments are made from.
     pub lookup: Lookup,
 }
@@ -239,6 +242,8 @@ impl Launcher {
         spec.limits.memory_bytes = memory_limit(container)
             .unwrap_or(usize::try_from(self.config.memory.0).unwrap_or(usize::MAX));
         spec.scratch = Some(self.scratch.clone());
+        let log = self.logs.open(&object.metadata.key());
+        spec.output = Arc::new(Sink::kept(spec.revision.clone(), log));
         Ok(spec)
     }
 }

@@ -22,10 +22,16 @@ pub struct Decoded {
 pub fn decode(mut value: Value) -> Result<Decoded, DecodeError> {
     drop_nulls(&mut value);
     let unknown = unknown(&value);
-    Ok(Decoded {
-        object: Object::from_value(value)?,
-        unknown,
-    })
+    let object = Object::from_value(value)?;
+    if object.kind().is_volatile() {
+        // Nobody can declare what shows a run.
+        let kind = object.kind();
+        return Err(DecodeError::UnknownKind {
+            api_version: kind.api_version(),
+            kind: kind.names().kind.to_owned(),
+        });
+    }
+    Ok(Decoded { object, unknown })
 }
 
 fn unknown(value: &Value) -> Vec<String> {

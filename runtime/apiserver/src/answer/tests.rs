@@ -10,6 +10,7 @@ use serve_runtime::clock::Clock;
 use serve_runtime::control::settings::Live;
 use serve_runtime::control::store::Store;
 use serve_runtime::image::Images;
+use serve_runtime::logs::Logs;
 use serve_runtime::progress;
 use serve_runtime::source::ko::{self, Ko};
 use serve_runtime::source::resolve::Resolver;
@@ -48,6 +49,7 @@ pub fn host(clock: Clock) -> (Host, Live) {
         store,
         settings: settings.subscribe(),
         resolver,
+        logs: Logs::new(clock.clone(), 1 << 16),
         clock,
     };
     builtin::create(&host.store, "localhost");
@@ -147,7 +149,10 @@ fn ask<'a>(method: &'a str, path: &'a str, body: Value) -> Ask<'a> {
 }
 
 async fn golden(name: &str, asks: &[Ask<'_>]) {
-    let world = World::new();
+    golden_of(&World::new(), name, asks).await;
+}
+
+async fn golden_of(world: &World, name: &str, asks: &[Ask<'_>]) {
     let mut text = String::new();
     for ask in asks {
         let body = if ask.body.is_null() {
@@ -227,6 +232,8 @@ async fn discovery() {
             get("/apis/serving.knative.dev", &[]),
             get("/apis/serving.knative.dev/v1", &[]),
             get("/apis/serving.knative.dev/v1beta1", &[]),
+            get("/apis/apps/v1", &[]),
+            get("/apis/autoscaling.internal.knative.dev/v1alpha1", &[]),
             get("/api", &aggregated),
             get("/apis", &aggregated),
             get("/livez", &[]),
@@ -238,7 +245,7 @@ async fn discovery() {
 
 #[tokio::test(start_paused = true)]
 async fn openapi() {
-    let gv = crate::resources::GROUP_VERSIONS[1];
+    let gv = crate::resources::GroupVersion::find("serving.knative.dev", "v1").expect("there");
     let body = openapi::document(gv);
     let value: Value = serde_json::from_slice(&body).expect("JSON");
     compare(
@@ -497,3 +504,5 @@ async fn bodies_and_watches_are_bounded() {
     let short = format!("{path}?watch=true&timeoutSeconds=1");
     assert_eq!(world.send("GET", &short, &[], "").await.0, 200);
 }
+
+mod workloads;

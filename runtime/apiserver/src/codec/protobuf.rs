@@ -201,7 +201,7 @@ fn service_port(message: &[u8]) -> Result<Value> {
             (3, Field::Number(number)) => drop(port.insert("port".into(), number.into())),
             (4, Field::Bytes(bytes)) => {
                 let target = int_or_string(bytes)?;
-                if target != Value::from(0) {
+                if target != 0 {
                     port.insert("targetPort".to_owned(), target);
                 }
             }

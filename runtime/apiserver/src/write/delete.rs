@@ -52,8 +52,8 @@ pub fn delete_collection(host: &Host, input: Input<'_>) -> Result<Vec<Arc<Object
         field_selector,
         ..
     } = input.query;
-    let selector = Selector::parse(label_selector, field_selector)?;
     let objects = input.objects;
+    let selector = Selector::parse(objects.kind, label_selector, field_selector)?;
     let (mut found, _) = host.store.list(objects.kind, objects.namespace.as_deref());
     found.retain(|object| selector.matches(object));
     for object in &found {
@@ -88,8 +88,19 @@ fn remove(host: &Host, object: &Object, options: &Options) -> Result<Option<Arc<
         let because = "this namespace may not be deleted";
         return Err(Status::forbidden(kind, &key.name, because));
     }
+    if kind.is_derived() && kind != Kind::Pod {
+        return Err(super::derived(kind, &key.name));
+    }
     if options.is_dry {
         return Ok(None);
+    }
+    if kind == Kind::Pod {
+        // It goes when its requests have, and another takes its place.
+        return Ok(Some(host.store.begin_deletion(
+            kind,
+            &key,
+            Some(&meta.uid),
+        )?));
     }
     if !meta.finalizers.is_empty() {
         return Ok(Some(host.store.begin_deletion(

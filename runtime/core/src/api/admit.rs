@@ -241,6 +241,15 @@ fn dry_run(spec: &PodSpec) -> Result<(), Rejection> {
 
 /// Objects that are kept as they are given; those with settings must be usable.
 fn admit_dynamic(request: &Request<'_>, object: Dynamic) -> Result<Admitted, Rejection> {
+    if object.kind.is_volatile() {
+        let problem = format!(
+            "a {} shows what runs, only its host writes it",
+            object.kind.names().kind
+        );
+        return Err(Rejection::Validation(
+            FieldError::new(problem, ["kind"]).into(),
+        ));
+    }
     if object.kind == Kind::ConfigMap && object.metadata.namespace == settings::NAMESPACE {
         let mut data = BTreeMap::new();
         let members = object.body.get("data").and_then(Value::as_object);

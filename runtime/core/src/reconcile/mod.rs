@@ -103,7 +103,8 @@ impl EventSeverity {
 }
 
 impl Event {
-    fn normal(reason: &'static str, message: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn normal(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             severity: EventSeverity::Normal,
             reason,
@@ -111,7 +112,8 @@ impl Event {
         }
     }
 
-    fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn warning(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             severity: EventSeverity::Warning,
             reason,

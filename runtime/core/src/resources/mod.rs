@@ -13,6 +13,9 @@
 //!
 //! knative/serving pkg/reconciler/service/resources and pkg/reconciler/configuration/resources.
 
+pub mod derived;
+pub mod event;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{

@@ -1,0 +1,361 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::conditions::ConditionStatus;
+use crate::reconcile::revision::{ActiveFact, StartFact};
+use crate::replicas::Count;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_seconds(seconds)
+}
+
+fn revision() -> Revision {
+    let value = json!({
+        "apiVersion": "serving.knative.dev/v1", "kind": "Revision",
+        "metadata": {"name": "h1-00001", "namespace": "default", "uid": "u1",
+            "labels": {"serving.knative.dev/service": "h1", "serving.knative.dev/routingState": "active"},
+            "annotations": {"a": "b", "serving.knative.dev/routes": "h1"}},
+        "spec": {"containers": [{"name": "user-container", "image": "img"}], "timeoutSeconds": 7},
+        "status": {"containerStatuses": [{"name": "user-container", "imageDigest": "img@sha256:1"}]},
+    });
+    match Object::from_value(value) {
+        Ok(Object::Revision(revision)) => *revision,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn replicas(counts: &[(u32, u32)]) -> Replicas {
+    let mut replicas = Replicas::default();
+    let mut next = b'a'..;
+    for (second, (ready, wanted)) in (1..).zip(counts) {
+        let count = Count {
+            ready: *ready,
+            running: 0,
+            wanted: *wanted,
+        };
+        let id = || char::from(next.next().expect("a letter")).to_string();
+        replicas.scale(count, at(second), id);
+    }
+    replicas
+}
+
+/// The metadata that the store would give it.
+fn stored(object: &Object, uid: &str) -> ObjectMeta {
+    let mut metadata = object.metadata().clone();
+    uid.clone_into(&mut metadata.uid);
+    metadata
+}
+
+#[test]
+fn names_labels_and_owners_are_those_of_knative() {
+    let (revision, facts, replicas) = (revision(), Facts::default(), replicas(&[(1, 1)]));
+    let view = View {
+        revision: &revision,
+        facts: &facts,
+        replicas: &replicas,
+        now: at(9),
+    };
+    let deployment = make_deployment(&view, None);
+    let set = make_replica_set(&view, &stored(&deployment, "u2"), None);
+    let pod = make_pod(&view, &stored(&set, "u3"), &replicas.all()[0]);
+    let autoscaler = make_pod_autoscaler(&view, None);
+    let hash = view.hash();
+    assert_eq!(hash.len(), 10);
+    for (object, name, owner) in [
+        (
+            &deployment,
+            "h1-00001-deployment".to_owned(),
+            ("Revision", "h1-00001", "u1"),
+        ),
+        (
+            &set,
+            format!("h1-00001-deployment-{hash}"),
+            ("Deployment", "h1-00001-deployment", "u2"),
+        ),
+        (
+            &autoscaler,
+            "h1-00001".to_owned(),
+            ("Revision", "h1-00001", "u1"),
+        ),
+    ] {
+        let metadata = object.metadata();
+        assert_eq!(metadata.name, name);
+        let controller = metadata.controller().expect("owned");
+        assert_eq!(
+            (&*controller.kind, &*controller.name, &*controller.uid),
+            owner
+        );
+    }
+    assert_eq!(pod.metadata().name, format!("h1-00001-deployment-{hash}-a"));
+    assert!(pod.metadata().is_controlled_by("u3"));
+    let labels = serde_json::to_value(&pod.metadata().labels).expect("a map");
+    assert_eq!(
+        labels,
+        json!({
+            "app": "h1-00001", "pod-template-hash": hash, "serving.knative.dev/service": "h1",
+            "serving.knative.dev/revision": "h1-00001", "serving.knative.dev/revisionUID": "u1",
+        })
+    );
+    let annotations = serde_json::to_value(&pod.metadata().annotations).expect("a map");
+    assert_eq!(annotations, json!({"a": "b"}));
+    let pod = pod.to_value();
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 7);
+    let containers = pod["spec"]["containers"].as_array().expect("a list");
+    let names: Vec<_> = containers.iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["user-container", "queue-proxy"]);
+}
+
+#[test]
+fn counts_are_those_of_the_replicas() {
+    struct Case {
+        name: &'static str,
+        given: &'static [(u32, u32)],
+        /// wanted, there, ready, available, unavailable, terminating
+        want: [Option<u64>; 6],
+        available: &'static str,
+    }
+    let cases = [
+        Case {
+            name: "at zero",
+            given: &[(0, 0)],
+            want: [Some(0), None, None, None, None, None],
+            available: "True",
+        },
+        Case {
+            name: "starting",
+            given: &[(0, 2)],
+            want: [Some(2), Some(2), None, None, Some(2), None],
+            available: "False",
+        },
+        Case {
+            name: "in part",
+            given: &[(1, 2)],
+            want: [Some(2), Some(2), Some(1), Some(1), Some(1), None],
+            available: "False",
+        },
+        Case {
+            name: "ready",
+            given: &[(2, 2)],
+            want: [Some(2), Some(2), Some(2), Some(2), None, None],
+            available: "True",
+        },
+        Case {
+            name: "leaving",
+            given: &[(2, 2), (1, 1)],
+            want: [Some(1), Some(1), Some(1), Some(1), None, Some(1)],
+            available: "True",
+        },
+    ];
+    let (revision, facts) = (revision(), Facts::default());
+    for Case {
+        name,
+        given,
+        want,
+        available,
+    } in cases
+    {
+        let replicas = replicas(given);
+        let view = View {
+            revision: &revision,
+            facts: &facts,
+            replicas: &replicas,
+            now: at(9),
+        };
+        let deployment = make_deployment(&view, None).to_value();
+        let count = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64);
+        let found = [
+            "/spec/replicas",
+            "/status/replicas",
+            "/status/readyReplicas",
+            "/status/availableReplicas",
+            "/status/unavailableReplicas",
+            "/status/terminatingReplicas",
+        ]
+        .map(count);
+        assert_eq!(found, want, "{name}");
+        assert_eq!(
+            deployment["status"]["conditions"][0]["status"], available,
+            "{name}"
+        );
+        let set = make_replica_set(&view, &ObjectMeta::default(), None).to_value();
+        assert_eq!(set["spec"]["replicas"].as_u64(), want[0], "{name}");
+        assert_eq!(set["status"]["readyReplicas"].as_u64(), want[2], "{name}");
+    }
+}
+
+#[test]
+fn a_pod_says_why_it_waits() {
+    let failed = StartFact::Failed {
+        reason: "CreateContainerConfigError".into(),
+        message: "no such map".into(),
+    };
+    let creating = json!({"waiting": {"reason": "ContainerCreating"}});
+    let cases = [
+        (
+            "starting",
+            StartFact::Pending,
+            &[(0, 1)][..],
+            "Pending",
+            creating,
+        ),
+        (
+            "failed",
+            failed,
+            &[(0, 1)][..],
+            "Pending",
+            json!({"waiting": {"reason": "CreateContainerConfigError", "message": "no such map"}}),
+        ),
+        (
+            "ready",
+            StartFact::Started,
+            &[(0, 1), (1, 1)][..],
+            "Running",
+            json!({"running": {"startedAt": "1970-01-01T00:00:02Z"}}),
+        ),
+    ];
+    let revision = revision();
+    for (name, start, counts, phase, state) in cases {
+        let facts = Facts {
+            start,
+            ..Facts::default()
+        };
+        let replicas = replicas(counts);
+        let view = View {
+            revision: &revision,
+            facts: &facts,
+            replicas: &replicas,
+            now: at(9),
+        };
+        let pod = make_pod(&view, &ObjectMeta::default(), &replicas.all()[0]).to_value();
+        assert_eq!(pod["status"]["phase"], phase, "{name}");
+        let statuses = &pod["status"]["containerStatuses"];
+        assert_eq!(statuses[1]["name"], "user-container", "{name}");
+        assert_eq!(statuses[1]["state"], state, "{name}");
+        assert_eq!(statuses[1]["imageID"], "img@sha256:1", "{name}");
+    }
+}
+
+#[test]
+fn a_restart_is_counted_and_its_end_is_told() {
+    let (revision, facts) = (
+        revision(),
+        Facts {
+            start: StartFact::Started,
+            ..Facts::default()
+        },
+    );
+    let mut replicas = replicas(&[(1, 1)]);
+    replicas.restarted(1, at(5));
+    let view = View {
+        revision: &revision,
+        facts: &facts,
+        replicas: &replicas,
+        now: at(9),
+    };
+    let pod = make_pod(&view, &ObjectMeta::default(), &replicas.all()[0]).to_value();
+    let statuses = &pod["status"]["containerStatuses"];
+    assert_eq!(statuses[0]["restartCount"], 0, "the queue goes on");
+    assert_eq!(statuses[1]["restartCount"], 1);
+    assert_eq!(
+        statuses[1]["state"]["running"]["startedAt"],
+        "1970-01-01T00:00:05Z"
+    );
+    assert_eq!(
+        statuses[1]["lastState"]["terminated"]["finishedAt"],
+        "1970-01-01T00:00:05Z"
+    );
+}
+
+#[test]
+fn the_autoscaler_shows_scale_and_activity() {
+    let cases = [
+        (
+            "unknown",
+            StartFact::Pending,
+            None,
+            false,
+            "Unknown",
+            ConditionStatus::Unknown,
+        ),
+        (
+            "active",
+            StartFact::Started,
+            Some(ActiveFact::active()),
+            true,
+            "True",
+            ConditionStatus::True,
+        ),
+        (
+            "at zero",
+            StartFact::Started,
+            Some(ActiveFact::inactive()),
+            true,
+            "False",
+            ConditionStatus::False,
+        ),
+    ];
+    let (revision, replicas) = (revision(), Replicas::default());
+    for (name, start, active, is_initialized, want, ready) in cases {
+        let facts = Facts {
+            start,
+            active,
+            is_initialized,
+            actual_replicas: Some(2),
+            desired_replicas: Some(3),
+            ..Facts::default()
+        };
+        let view = View {
+            revision: &revision,
+            facts: &facts,
+            replicas: &replicas,
+            now: at(9),
+        };
+        let made = make_pod_autoscaler(&view, None);
+        let value = made.to_value();
+        assert_eq!(value["status"]["actualScale"], 2, "{name}");
+        assert_eq!(value["status"]["desiredScale"], 3, "{name}");
+        assert_eq!(value["spec"]["reachability"], "Reachable", "{name}");
+        let conditions = value["status"]["conditions"].as_array().expect("a list");
+        let types: Vec<_> = conditions.iter().map(|one| one["type"].as_str()).collect();
+        let all = ["Active", "Ready", "SKSReady", "ScaleTargetInitialized"].map(Some);
+        assert_eq!(types, all, "{name}");
+        assert_eq!(conditions[0]["status"], want, "{name}");
+        assert_eq!(conditions[1]["status"], json!(ready), "{name}");
+        let later = View {
+            now: at(60),
+            ..view
+        };
+        // It shows the same, so it says the same, with the times of then.
+        let again = make_pod_autoscaler(&later, Some(&made)).to_value();
+        assert_eq!(
+            again["status"]["conditions"], value["status"]["conditions"],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn times_of_conditions_stay_while_their_status_does() {
+    let (revision, facts) = (revision(), Facts::default());
+    let (one, two) = (replicas(&[(1, 1)]), replicas(&[(1, 2)]));
+    let view = |replicas, now| View {
+        revision: &revision,
+        facts: &facts,
+        replicas,
+        now: at(now),
+    };
+    let first = make_deployment(&view(&one, 10), None);
+    let times = |object: &Object| {
+        let conditions = object.to_value()["status"]["conditions"].clone();
+        [0, 1].map(|index| {
+            conditions[index]["lastTransitionTime"]
+                .as_str()
+                .map(str::to_owned)
+        })
+    };
+    let same = make_deployment(&view(&one, 20), Some(&first));
+    assert_eq!(times(&same), times(&first));
+    let less = make_deployment(&view(&two, 30), Some(&same));
+    assert_eq!(times(&less)[0].as_deref(), Some("1970-01-01T00:00:30Z"));
+    assert_eq!(times(&less)[1], times(&first)[1]);
+}
