@@ -1,0 +1,123 @@
+//! Many Services in one `serve`: what they cost at zero, and when all of them are woken.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::Context;
+use crate::client::Client;
+use crate::guests;
+use crate::machine;
+use crate::manifest::{self, INITIAL_SCALE, ISOLATION};
+use crate::peer::{Peer, Serve};
+use crate::table::{Section, Table};
+
+const SERVICES: usize = 10_000;
+const COMPONENTS: usize = 100;
+/// Connections that wake them side by side.
+const CLIENTS: usize = 4;
+
+pub fn run(context: &Context) -> Result<Section> {
+    let components = guests::distinct_hellos(context, COMPONENTS)?;
+    let mut table = Table::new(&[
+        "Services",
+        "components",
+        "all ready after s",
+        "RSS at zero MiB",
+        "a Service at zero kB",
+        "all woken in s",
+        "failed",
+        "RSS awake MiB",
+    ]);
+    // Compiles, so that no memory of a compiler is in the figures.
+    drop(start(context, COMPONENTS, &components)?);
+    let (one, _) = start(context, 1, &components)?;
+    let base = machine::resident_bytes(one.pid());
+    drop(one);
+    let count = context.size(SERVICES);
+    let (peer, ready_seconds) = start(context, count, &components)?;
+    let at_zero = machine::resident_bytes(peer.pid());
+    let begin = Instant::now();
+    let failed = wake_all(peer.address, count)?;
+    let woken_seconds = begin.elapsed().as_secs_f64();
+    let awake = machine::resident_bytes(peer.pid());
+    table.row([
+        count.to_string(),
+        COMPONENTS.to_string(),
+        format!("{ready_seconds:.1}"),
+        mebibytes(at_zero),
+        format!(
+            "{:.1}",
+            at_zero.saturating_sub(base) as f64 / 1e3 / count as f64
+        ),
+        format!("{woken_seconds:.1}"),
+        failed.to_string(),
+        mebibytes(awake),
+    ]);
+    Ok(Section {
+        name: "density",
+        about: format!(
+            "Services of {COMPONENTS} components, at zero from the beginning, in a `serve` that has \
+             their code on disk. What one costs at zero is what `serve` has more than with a single \
+             one ({} MiB), its stored objects included. {CLIENTS} clients wake all of them, each \
+             on one connection; every body is checked for the name of the Service.",
+            mebibytes(base)
+        ),
+        table,
+        notes: vec![],
+    })
+}
+
+/// Starts `serve` with so many Services at zero; returns the seconds until all were ready too.
+fn start(context: &Context, count: usize, components: &[PathBuf]) -> Result<(Peer, f64)> {
+    let at_zero = [(INITIAL_SCALE, "0"), (ISOLATION, "revision")];
+    let mut documents = vec![manifest::zero_allowed()];
+    let paths = components.iter().cycle().take(count).enumerate();
+    documents.extend(paths.map(|(n, path)| manifest::service(&name(n), path, &at_zero)));
+    let manifest = manifest::write(context, "density", &documents)?;
+    let serve = Serve {
+        context,
+        home: "density",
+        manifest: &manifest,
+        arguments: vec!["--fresh".to_owned()],
+    };
+    let begin = Instant::now();
+    let peer = serve.start()?;
+    peer.ready(count)?;
+    Ok((peer, begin.elapsed().as_secs_f64()))
+}
+
+fn wake_all(address: SocketAddr, count: usize) -> Result<usize> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CLIENTS)
+            .map(|client| scope.spawn(move || wake(address, (client..count).step_by(CLIENTS))))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("asking does not panic"))
+            .sum()
+    })
+}
+
+/// How many of these did not answer as they should.
+fn wake(address: SocketAddr, numbers: impl Iterator<Item = usize>) -> Result<usize> {
+    let mut client = Client::connect(address)?;
+    let mut failed = 0;
+    for n in numbers {
+        let response = client.get(&manifest::host(&name(n)), "/")?;
+        let want = format!("Hello {}!\n", name(n));
+        let is_good = response.status == 200 && response.body == want.as_bytes();
+        failed += usize::from(!is_good);
+    }
+    Ok(failed)
+}
+
+fn name(n: usize) -> String {
+    format!("d-{n}")
+}
+
+fn mebibytes(bytes: u64) -> String {
+    (bytes >> 20).to_string()
+}

@@ -1,0 +1,96 @@
+//! The guests: texts of the repository made into components, and the Go sample built by `serve`'s
+//! own code.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serve_core::object::Object;
+use serve_runtime::image::{self, Images};
+use serve_runtime::source::resolve::Origin;
+use serve_runtime::{Runtime, image::reference::Reference};
+
+use crate::Context;
+use crate::manifest;
+
+const TARGET: &str = "\"World\"";
+
+/// A guest of `tests/guests` as a component.
+pub fn text(context: &Context, name: &str) -> Result<PathBuf> {
+    let source = read(context, name)?;
+    write(context, name, &image::componentize(source.as_bytes())?)
+}
+
+/// Components that differ from each other: `hello` with another five letters to greet, each.
+pub fn distinct_hellos(context: &Context, count: usize) -> Result<Vec<PathBuf>> {
+    let source = read(context, "hello")?;
+    anyhow::ensure!(source.contains(TARGET), "hello.wat greets {TARGET}");
+    let make = |n: usize| {
+        let text = source.replacen(TARGET, &format!("\"{n:05}\""), 1);
+        let component = image::componentize(text.as_bytes())?;
+        write(context, &format!("hello-{n:05}"), &component)
+    };
+    (0..count).map(make).collect()
+}
+
+/// The component of Knative's Go sample; the reason when it cannot be built here.
+pub fn go_sample(context: &Context) -> Result<PathBuf> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let component = runtime.block_on(build_go_sample(context))?;
+    write(context, "go", &component)
+}
+
+async fn build_go_sample(context: &Context) -> Result<Vec<u8>> {
+    let cache = context.directory.join("go");
+    let runtime = Runtime::builder().cache_directory(&cache).build()?;
+    let directory = context.root.join("examples/helloworld-go");
+    let service = manifest::service("go", Path::new("ko://."), &[]);
+    let mut object = Object::from_value(service)?;
+    let origin = Origin {
+        directory: &directory,
+        may_build: true,
+    };
+    runtime.resolve(&mut object, origin).await?;
+    let Object::Service(service) = &object else {
+        anyhow::bail!("a Service became something else");
+    };
+    let image = service.spec.template.spec.containers[0].image.clone();
+    let Reference::Content { digest } = Reference::parse(&image) else {
+        anyhow::bail!("\"{image}\" is not in the content store");
+    };
+    let digest = digest.parse().map_err(anyhow::Error::msg)?;
+    Ok(Images::open(cache.join("images"))?.get(&digest)?.to_vec())
+}
+
+/// A component with a custom section more, so that its code is compiled and loaded for itself.
+pub fn variant(context: &Context, component: &Path, n: usize) -> Result<PathBuf> {
+    let mut bytes = std::fs::read(component)?;
+    let name = b"variant";
+    let content = format!("{n:05}");
+    // Id 0, its length, the length of its name; both lengths are below 128, one byte each.
+    bytes.push(0);
+    bytes.push(u8::try_from(1 + name.len() + content.len())?);
+    bytes.push(u8::try_from(name.len())?);
+    bytes.extend(name);
+    bytes.extend(content.as_bytes());
+    let stem = component.file_stem().context("it has a name")?;
+    write(context, &format!("{}-{n:05}", stem.display()), &bytes)
+}
+
+fn read(context: &Context, name: &str) -> Result<String> {
+    let path = context
+        .root
+        .join("tests/guests")
+        .join(name)
+        .with_extension("wat");
+    std::fs::read_to_string(&path).with_context(|| format!("reading \"{}\"", path.display()))
+}
+
+fn write(context: &Context, name: &str, component: &[u8]) -> Result<PathBuf> {
+    let directory = context.directory.join("guests");
+    std::fs::create_dir_all(&directory)?;
+    let path = directory.join(name).with_extension("wasm");
+    std::fs::write(&path, component).with_context(|| format!("writing \"{}\"", path.display()))?;
+    Ok(path)
+}
