@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serve_core::api::Service;
 use serve_core::api::admit::Rejection;
-use serve_core::conditions::{CONFIGURATIONS_READY, Condition, ConditionStatus, READY};
+use serve_core::conditions::{CONFIGURATIONS_READY, ConditionStatus};
 use serve_core::keys;
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
@@ -21,6 +20,7 @@ use serve_runtime::source::watch::{self, Watch};
 use serve_runtime::{ApplyError, Runtime};
 use tokio::time::{Instant, timeout_at};
 
+use crate::pending::{Pending, settled};
 use crate::report::{self, Event, Reporter, Settled};
 
 type Id = (Kind, ObjectKey);
@@ -43,7 +43,7 @@ pub struct Foreground<'a> {
     /// How long the Services of the start may take to become ready.
     patience: Span,
     /// Services whose state is to be told once it is decided.
-    pending: BTreeSet<ObjectKey>,
+    pending: Pending,
     /// What each file made when it was right the last time.
     made: BTreeMap<PathBuf, BTreeSet<Id>>,
     /// What was applied last for each object: what is as it was is left alone, so that a change
@@ -70,8 +70,8 @@ pub enum Error {
     Manifests(Vec<Diagnostic>),
     #[error("not ready: {}", .0.join(", "))]
     NotReady(Vec<String>),
-    #[error("not ready within {0}: {list}", list = .1.join(", "))]
-    TooLate(Span, Vec<String>),
+    #[error("not ready within {0}: {1}")]
+    TooLate(Span, String),
     #[error(transparent)]
     Watch(#[from] watch::Error),
 }
@@ -90,7 +90,7 @@ impl<'a> Foreground<'a> {
             reporter,
             public,
             patience,
-            pending: BTreeSet::new(),
+            pending: Pending::default(),
             made: BTreeMap::new(),
             applied: BTreeMap::new(),
         }
@@ -115,7 +115,7 @@ impl<'a> Foreground<'a> {
                     let look = self.look(&mut watch).await;
                     self.tell(&look);
                 }
-                key = next_settled(self.runtime, &self.pending) => {
+                key = self.pending.next_settled(self.runtime.store()) => {
                     self.report(&key, report::reloaded);
                 }
             }
@@ -142,12 +142,11 @@ impl<'a> Foreground<'a> {
         let end = Instant::now() + self.patience.0;
         let mut not_ready = Vec::new();
         while !self.pending.is_empty() {
-            match timeout_at(end, next_settled(self.runtime, &self.pending)).await {
+            match timeout_at(end, self.pending.next_settled(self.runtime.store())).await {
                 Ok(key) if self.report(&key, report::ready) => {}
                 Ok(key) => not_ready.push(key.to_string()),
                 Err(_) => {
-                    let pending = self.pending.iter().map(ToString::to_string).collect();
-                    return Err(Error::TooLate(self.patience, pending));
+                    return Err(Error::TooLate(self.patience, self.pending.to_string()));
                 }
             }
         }
@@ -192,7 +191,7 @@ impl<'a> Foreground<'a> {
         }
         self.delete_all_but(&made);
         self.made = made;
-        self.pending.extend(look.changed.iter().cloned());
+        self.pending.extend(&look.changed);
         watch.set(look.watched.iter().map(PathBuf::as_path));
         look
     }
@@ -270,7 +269,6 @@ impl<'a> Foreground<'a> {
 
     /// Tells what became of a Service, and returns whether it is ready.
     fn report(&mut self, key: &ObjectKey, good: fn(Settled<'_>) -> Event<'_>) -> bool {
-        self.pending.remove(key);
         let Some(object) = self.runtime.store().get(Kind::Service, key) else {
             return true;
         };
@@ -332,35 +330,4 @@ pub fn diagnostics(document: &Document, error: &ApplyError) -> Vec<Diagnostic> {
             vec![document.diagnostic(field, error.to_string())]
         }
     }
-}
-
-/// Waits until the state of one of these Services is decided, or it is gone.
-async fn next_settled(runtime: &Runtime, pending: &BTreeSet<ObjectKey>) -> ObjectKey {
-    let mut head = runtime.store().head();
-    loop {
-        head.borrow_and_update();
-        let decided = |key: &&ObjectKey| {
-            let object = runtime.store().get(Kind::Service, key);
-            object.is_none_or(|object| settled(&object).is_some())
-        };
-        if let Some(key) = pending.iter().find(decided) {
-            return key.clone();
-        }
-        if head.changed().await.is_err() {
-            // The store is gone, and with it all that could be decided.
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// A Service whose Ready condition speaks of its current generation and is decided.
-fn settled(object: &Object) -> Option<(&Service, &Condition)> {
-    let Object::Service(service) = object else {
-        return None;
-    };
-    if service.status.observed_generation != Some(service.metadata.generation) {
-        return None;
-    }
-    let condition = service.status.conditions.iter().find(|c| c.kind == READY)?;
-    (condition.status != ConditionStatus::Unknown).then_some((service, condition))
 }

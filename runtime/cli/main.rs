@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod exit;
 mod foreground;
+mod pending;
 mod progress;
 mod report;
 mod run;
