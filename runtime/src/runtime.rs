@@ -195,7 +195,8 @@ impl Builder {
             ),
         );
         if let Some(snapshot) = self.snapshot {
-            store.restore(snapshot.read()?);
+            let state = snapshot.read()?;
+            store.restore(state.objects, state.revision);
             tasks.spawn(snapshot.keep(store.clone(), tasks.stop_signal()));
         }
         tasks.spawn(controller.run(tasks.stop_signal()));

@@ -155,7 +155,13 @@ fn pods_go_at_zero_and_come_with_the_next_request() {
     ]);
     assert!(list.contains("127.0.0.1"), "{list}");
     ask(&["delete", "ksvc", "h1"]);
-    assert!(ask(&["get", "pods,deploy,rs,kpa"]).contains("No resources found"));
+    assert!(ask(&["get", "deploy,rs,kpa"]).contains("No resources found"));
+    watch.hears(&[
+        second.split_whitespace().next().expect("a name"),
+        "Terminating",
+    ]);
+    ask(&["wait", "--for=delete", "pods", "--all", "--timeout=60s"]);
+    assert!(ask(&["get", "pods"]).contains("No resources found"));
 }
 
 #[test]

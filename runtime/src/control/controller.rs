@@ -211,10 +211,20 @@ impl Controller {
                 self.publisher.remove(&id.1);
             }
             Kind::Revision => {
-                if let Some(revision) = self.revisions.forget(&id.1, uid) {
+                let Some((running, members)) = self.revisions.forget(&id.1, uid) else {
+                    return;
+                };
+                if let Some(revision) = &running {
                     self.publisher.remove_revision(&id.1);
-                    retire(&revision);
+                    retire(revision);
                 }
+                let (store, pods) = (self.store.clone(), members.pods(&id.1, uid));
+                self.revisions.after_requests(running, move || {
+                    for pod in pods {
+                        // One that is gone went with its namespace.
+                        let _ = store.delete(Kind::Pod, &pod, None);
+                    }
+                });
             }
             _ => {}
         }

@@ -93,13 +93,27 @@ fn put(
     let owner = |meta: &ObjectMeta| meta.controller().map(|owner| owner.uid.clone());
     if owner(old) != owner(object.metadata()) {
         // It is of an object of the same name that is gone.
-        store.delete(kind, key, Some(&old.uid))?;
+        remove(store, kind, old)?;
         return store.create(object);
     }
     observe_spec(&before, &mut object);
     let meta = object.metadata_mut();
     meta.resource_version.clone_from(&old.resource_version);
     store.update(object)
+}
+
+/// Removes an object with what it controls, and the Pods too: nobody waits for their requests.
+fn remove(store: &Store, kind: Kind, old: &ObjectMeta) -> Result<(), Error> {
+    let sets = store.controlled_by(&old.uid, Kind::ReplicaSet);
+    let pods = sets
+        .iter()
+        .flat_map(|set| store.controlled_by(&set.metadata().uid, Kind::Pod));
+    let pods: Vec<_> = pods.map(|pod| pod.key()).collect();
+    store.delete(kind, &old.key(), Some(&old.uid))?;
+    for pod in pods {
+        store.delete(Kind::Pod, &pod, None)?;
+    }
+    Ok(())
 }
 
 /// Says in the status that the spec was seen, whose generation the store is about to raise if it
@@ -170,6 +184,16 @@ impl Members {
         self.replicas.living().map(writer).collect()
     }
 
+    /// The keys of the Pods that show the replicas of this Revision.
+    #[must_use]
+    pub fn pods(&self, revision: &ObjectKey, uid: &str) -> Vec<ObjectKey> {
+        let deployment = names::deployment_name(&revision.name);
+        let set = format!("{deployment}-{}", names::template_hash(uid));
+        let all = self.replicas.all().iter();
+        all.map(|one| ObjectKey::new(&revision.namespace, names::pod_name(&set, &one.id)))
+            .collect()
+    }
+
     /// What those that leave wait for; none when nobody leaves, or somebody waits already.
     pub fn begin_drain(&mut self, container_concurrency: u32) -> Option<Drain> {
         if self.is_draining || !self.replicas.has_leaving() {
@@ -191,13 +215,26 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// The end of all requests of a revision.
+    #[must_use]
+    pub fn of_all() -> Self {
+        Self {
+            ready: Arc::default(),
+            container_concurrency: 0,
+        }
+    }
+
     /// Waits until the replicas that stay have room for all requests that run.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn wait(self, running: impl Fn() -> usize) {
-        while !self.is_done(running()) {
+        // The first look is not at once, so that whoever watches sees that a replica ends.
+        loop {
             tokio::time::sleep(LOOK).await;
+            if self.is_done(running()) {
+                return;
+            }
         }
     }
 

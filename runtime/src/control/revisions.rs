@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::mirror::Members;
+use super::mirror::{Drain, Members};
 use super::observe::{Fact, Reporter, What};
 use super::settings::Current;
 use crate::autoscaler::{Scale, Scaler, Subject};
@@ -240,13 +240,37 @@ impl Revisions {
         keys
     }
 
-    /// Forgets a Revision that was deleted and returns it when it runs, to be retired.
-    pub fn forget(&mut self, key: &ObjectKey, uid: &str) -> Option<Arc<Revision>> {
+    /// Forgets a Revision that was deleted. Returns what runs of it, to be retired, and its
+    /// replicas.
+    pub fn forget(
+        &mut self,
+        key: &ObjectKey,
+        uid: &str,
+    ) -> Option<(Option<Arc<Revision>>, Members)> {
         if self.seen.get(key)?.uid != uid {
             return None;
         }
         self.launcher.logs.remove(key);
-        self.seen.remove(key)?.running
+        let seen = self.seen.remove(key)?;
+        Some((seen.running, seen.members))
+    }
+
+    /// Does something when the requests of a retired revision are done.
+    pub fn after_requests(
+        &self,
+        running: Option<Arc<Revision>>,
+        then: impl FnOnce() + Send + 'static,
+    ) {
+        let Some(revision) = running else {
+            return then();
+        };
+        let mut stop = self.tasks.stop_signal();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.stopped() => {}
+                () = Drain::of_all().wait(|| revision.activator.load().running) => then(),
+            }
+        });
     }
 
     fn spec(&self, object: &api::Revision) -> Spec {

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serve_core::object::{DecodeError, Object};
 
@@ -17,6 +18,10 @@ use crate::tasks::Stop;
 
 /// Changes come in flocks: one write follows them all.
 const DELAY: Duration = Duration::from_millis(200);
+
+/// Versions that may be given after a write of the file. One write follows many changes, and a
+/// crash must not let the next run give a version again that a client has seen.
+const RESERVED: u64 = 10_000;
 
 /// Why there is no snapshot to go on from.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +32,26 @@ pub enum Error {
     File { path: PathBuf, source: io::Error },
     #[error("state \"{}\" cannot be read: {problem}; remove it, or start with --fresh", .path.display())]
     Content { path: PathBuf, problem: String },
+}
+
+/// What a run leaves to the next.
+#[derive(Debug, Default, PartialEq)]
+pub struct State {
+    pub objects: Vec<Object>,
+    /// No version that the run gave is newer.
+    pub revision: u64,
+}
+
+/// The text of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    State {
+        objects: Vec<Value>,
+        revision: u64,
+    },
+    /// As it was before versions were kept.
+    Objects(Vec<Value>),
 }
 
 /// The file of one run, held by this process.
@@ -68,26 +93,31 @@ impl Snapshot {
         }
     }
 
-    /// The objects in the file; none when there is no file.
+    /// What is in the file; nothing when there is no file.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Content`].
-    pub fn read(&self) -> Result<Vec<Object>, Error> {
+    pub fn read(&self) -> Result<State, Error> {
         let text = match fs::read(&self.path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(error) => return Err(self.failed(error)),
         };
         let content = |problem: String| Error::Content {
             path: self.path.clone(),
             problem,
         };
-        let values: Vec<Value> =
+        let written: Written =
             serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
+        let (values, revision) = match written {
+            Written::Objects(objects) => (objects, 0),
+            Written::State { objects, revision } => (objects, revision),
+        };
         let objects = values.into_iter().map(Object::from_value);
-        objects
+        let objects = objects
             .collect::<Result<_, DecodeError>>()
-            .map_err(|error| content(error.to_string()))
+            .map_err(|error| content(error.to_string()))?;
+        Ok(State { objects, revision })
     }
 
     /// Writes the file whenever objects change, until the stop signal.
@@ -119,8 +149,12 @@ impl Snapshot {
         // What shows a run ends with it.
         let kept = objects.iter().filter(|object| !object.kind().is_volatile());
         let values: Vec<Value> = kept.map(|object| object.to_value()).collect();
+        let state = Written::State {
+            objects: values,
+            revision: store.revision().saturating_add(RESERVED),
+        };
         let text =
-            serde_json::to_vec(&values).map_err(|error| self.failed(io::Error::other(error)))?;
+            serde_json::to_vec(&state).map_err(|error| self.failed(io::Error::other(error)))?;
         let aside = self.path.with_extension("new");
         let write = || {
             let mut file = private_file(&aside)?;
@@ -172,23 +206,32 @@ mod tests {
         let path = directory.path().join("runs/state.json");
         let store = Store::in_memory(Clock::default());
         let snapshot = Snapshot::open(path.clone()).expect("free");
-        assert_eq!(snapshot.read().expect("no file"), []);
+        assert_eq!(snapshot.read().expect("no file"), State::default());
         assert!(matches!(Snapshot::open(path.clone()), Err(Error::Taken(_))));
         let tasks = Tasks::default();
         tasks.spawn(snapshot.keep(store.clone(), tasks.stop_signal()));
         let created = store.create(service("h1")).expect("created");
+        let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "default"}});
+        let pod = Object::from_value(pod).expect("a Pod");
+        store.create(pod).expect("created");
         assert_eq!(tasks.shutdown(Duration::from_secs(60)).await, 0);
 
-        let snapshot = Snapshot::open(path).expect("free again");
-        let objects = snapshot.read().expect("written");
-        assert_eq!(objects, [Object::clone(&created)]);
+        let snapshot = Snapshot::open(path.clone()).expect("free again");
+        let state = snapshot.read().expect("written");
+        assert_eq!(state.objects, [Object::clone(&created)]);
+        assert!(state.revision > store.revision());
         let next = Store::in_memory(Clock::default());
-        next.restore(objects);
+        next.restore(state.objects, state.revision);
+        assert!(next.revision() > state.revision, "versions rise");
         let restored = next.get(Kind::Service, &created.key()).expect("there");
         assert_eq!(restored.metadata().uid, created.metadata().uid);
         assert_eq!(restored.metadata().generation, 1);
         snapshot.clear().expect("removed");
-        assert_eq!(snapshot.read().expect("no file"), []);
+        assert_eq!(snapshot.read().expect("no file"), State::default());
+        let before = serde_json::json!([created.to_value()]).to_string();
+        fs::write(&path, before).expect("written");
+        assert_eq!(snapshot.read().expect("an older file").objects.len(), 1);
     }
 
     #[test]

@@ -155,14 +155,15 @@ impl Store {
         self.lock().objects.values().cloned().collect()
     }
 
-    /// Puts objects of an earlier store into this empty one, as they were but for their versions.
-    pub fn restore(&self, objects: Vec<Object>) {
+    /// Puts objects of an earlier store into this empty one, as they were but for their versions,
+    /// which come after `revision`, the newest that the earlier one can have given.
+    pub fn restore(&self, objects: Vec<Object>, revision: u64) {
         let mut state = self.lock();
         // Versions rise over restarts: what a client knew before is older than all that is here.
         let known = objects
             .iter()
             .filter_map(|object| object.metadata().resource_version.parse().ok());
-        state.revision = known.max().unwrap_or(0).max(state.revision);
+        state.revision = known.max().unwrap_or(0).max(revision).max(state.revision);
         for object in objects {
             self.commit(&mut state, Change::Added, object);
         }
@@ -277,7 +278,8 @@ impl Store {
         Ok(self.commit(&mut state, Change::Modified, object))
     }
 
-    /// Deletes an object and all that it controls. `uid` that is set must be the object's.
+    /// Deletes an object and all that it controls. Pods that go with their owner begin to end, as
+    /// their requests have to; who shows them removes them. `uid` that is set must be the object's.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Conflict`].
@@ -288,6 +290,7 @@ impl Store {
         if uid.is_some_and(|uid| uid != object.metadata().uid) {
             return Err(Error::Conflict(id));
         }
+        let root = id.clone();
         let mut doomed = VecDeque::from([id]);
         while let Some(id) = doomed.pop_front() {
             let Some(object) = state.objects.get(&id).cloned() else {
@@ -299,7 +302,11 @@ impl Store {
                     .remove(&object.metadata().uid)
                     .unwrap_or_default(),
             );
-            self.commit(&mut state, Change::Deleted, Object::clone(&object));
+            if id.0 == Kind::Pod && id != root {
+                self.end(&mut state, &object);
+            } else {
+                self.commit(&mut state, Change::Deleted, Object::clone(&object));
+            }
         }
         Ok(())
     }
@@ -316,7 +323,6 @@ impl Store {
         key: &ObjectKey,
         uid: Option<&str>,
     ) -> Result<Arc<Object>, Error> {
-        let now = self.inner.clock.now().truncated();
         let mut state = self.lock();
         let id = (kind, key.clone());
         let old = state
@@ -327,15 +333,21 @@ impl Store {
         if uid.is_some_and(|uid| uid != old.metadata().uid) {
             return Err(Error::Conflict(id));
         }
+        Ok(self.end(&mut state, &old))
+    }
+
+    /// Notes that an object is to go, unless that is noted.
+    fn end(&self, state: &mut State, old: &Arc<Object>) -> Arc<Object> {
         if old.metadata().deletion_timestamp.is_some() {
-            return Ok(old);
+            return old.clone();
         }
-        let mut object = Object::clone(&old);
+        let mut object = Object::clone(old);
         let grace = grace_seconds(&object);
-        let at = Timestamp::from_unix_seconds(now.unix_seconds().saturating_add(grace));
-        object.metadata_mut().deletion_timestamp = Some(at);
-        object.metadata_mut().deletion_grace_period_seconds = Some(grace);
-        Ok(self.commit(&mut state, Change::Modified, object))
+        let at = self.inner.clock.now().unix_seconds().saturating_add(grace);
+        let meta = object.metadata_mut();
+        meta.deletion_timestamp = Some(Timestamp::from_unix_seconds(at));
+        meta.deletion_grace_period_seconds = Some(grace);
+        self.commit(state, Change::Modified, object)
     }
 
     /// The events after `revision`, as far as they happened, without waiting.

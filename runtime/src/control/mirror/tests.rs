@@ -124,10 +124,24 @@ fn what_is_shown_ends_with_its_revision() {
         .delete(Kind::Revision, &revision.metadata.key(), None)
         .expect("deleted");
     for kind in kinds {
-        assert_eq!(store.list(kind, None).0.len(), 0, "{kind:?}");
+        let left = usize::from(kind == Kind::Pod);
+        assert_eq!(store.list(kind, None).0.len(), left, "{kind:?}");
     }
     let events = store.events_after(seen).expect("kept");
-    assert!(events.iter().all(|event| event.change == Change::Deleted));
+    for event in events {
+        let is_pod = event.object.kind() == Kind::Pod;
+        assert_eq!(
+            event.change == Change::Modified,
+            is_pod,
+            "{}",
+            event.object.key()
+        );
+    }
+    let pods = members.pods(&revision.metadata.key(), &revision.metadata.uid);
+    let pod = store
+        .get(Kind::Pod, &pods[0])
+        .expect("its requests have to end");
+    assert!(pod.metadata().deletion_timestamp.is_some());
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn revision(store: &Store) -> Box<Revision> {
     // A name that is not random, since the names of what it owns follow from it.
     let mut revision = Object::from_value(revision).expect("a Revision");
     revision.metadata_mut().uid = "11111111-2222-4333-8444-555555555555".into();
-    store.restore(vec![revision]);
+    store.restore(vec![revision], 0);
     let key = ObjectKey::new("default", "h1-00001");
     let stored = store.get(Kind::Revision, &key).expect("restored");
     match Object::clone(&stored) {
