@@ -10,6 +10,7 @@ pub mod engine;
 pub mod image;
 pub mod ingress;
 pub mod logs;
+pub mod node;
 pub mod pool;
 pub mod probe;
 pub mod process;

@@ -32,6 +32,7 @@ use crate::image::Images;
 use crate::ingress::executor::Executor;
 use crate::ingress::{self, Shared, handler};
 use crate::logs::Logs;
+use crate::node::Node;
 use crate::pool::{Heavy, Pressure};
 use crate::process;
 use crate::progress;
@@ -173,6 +174,7 @@ impl Builder {
             pressure: Pressure::default(),
             heavy: Heavy::default(),
             logs: logs.clone(),
+            node: Node::of_machine(),
             lookup: {
                 let store = store.clone();
                 Arc::new(move |kind, key| store.get(kind, key))

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod kind;
 pub mod meta;
 pub mod names;
+pub mod node;
 pub mod object;
 pub mod probe;
 pub mod quantity;

@@ -134,7 +134,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("activator", &[]),
     (
         "autoscaler",
-        &["activator", "clock", "pool", "probe", "tasks"],
+        &["activator", "clock", "node", "pool", "probe", "tasks"],
     ),
     ("body", &[]),
     ("clock", &[]),
@@ -147,6 +147,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "image",
             "ingress",
             "logs",
+            "node",
             "revision",
             "tasks",
         ],
@@ -167,6 +168,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("lib", &[]),
     ("logs", &["clock"]),
+    ("node", &[]),
     ("pool", &["body", "engine", "image"]),
     ("probe", &["body", "engine", "pool"]),
     ("process", &["image"]),
@@ -181,6 +183,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "image",
             "ingress",
             "logs",
+            "node",
             "pool",
             "progress",
         ],
@@ -188,8 +191,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "body", "clock", "config", "control", "engine", "image", "ingress", "logs", "pool",
-            "process", "progress", "revision", "source", "tasks",
+            "body", "clock", "config", "control", "engine", "image", "ingress", "logs", "node",
+            "pool", "process", "progress", "revision", "source", "tasks",
         ],
     ),
     ("source", &["config", "image", "progress"]),

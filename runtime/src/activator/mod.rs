@@ -312,6 +312,13 @@ pub struct Load {
     pub waiting: usize,
 }
 
+impl Load {
+    #[must_use]
+    pub fn requests(self) -> usize {
+        self.running + self.waiting
+    }
+}
+
 impl State {
     fn wake(&mut self, ticket: Ticket) {
         let sender = self.waiting.remove(&ticket);

@@ -31,6 +31,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::activator::{Activator, Used};
 use crate::clock::Clock;
+use crate::node::Share;
 use crate::pool::Pool;
 use crate::probe::{Health, Prober};
 use crate::tasks::Stop;
@@ -47,7 +48,7 @@ const LOOKS_PER_DECISION: u32 = 2;
 const HURRY: Duration = Duration::from_millis(50);
 
 /// What the autoscaler does for a revision, for its status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
     /// Replicas that take requests.
     pub actual: u32,
@@ -62,6 +63,8 @@ pub struct Scale {
     pub initialized: bool,
     /// Whether it was not reached within the progress deadline.
     pub is_late: bool,
+    /// Why there are fewer replicas than wanted, when the machine has no room for more.
+    pub shortage: Option<String>,
 }
 
 /// Where the scale of a revision is told, each time it changes.
@@ -77,6 +80,8 @@ pub struct Subject {
     pub probes: Arc<Probes>,
     /// The container's port, as its probes name it.
     pub port: u16,
+    /// What the replicas have of the machine.
+    pub share: Share,
 }
 
 /// Scales one revision.
@@ -87,6 +92,8 @@ pub struct Scaler {
     container_concurrency: u32,
     probes: Arc<Probes>,
     port: u16,
+    share: Share,
+    shortage: Option<String>,
     specs: watch::Receiver<Arc<Spec>>,
     report: Report,
 
@@ -136,27 +143,34 @@ impl Scaler {
             container_concurrency: subject.container_concurrency,
             probes: subject.probes,
             port: subject.port,
+            share: subject.share,
+            shortage: None,
             specs,
             report,
             spec,
         }
     }
 
-    /// Scales until the stop signal, or until nobody can change the spec any more.
+    /// Scales until the stop signal. When nobody can change the spec any more the revision is
+    /// deleted: those who wait for it are served, then it takes no request any more.
     pub async fn run(mut self, mut stop: Stop) {
         self.set_replicas(self.spec.first_scale()).await;
         self.decide().await;
         let mut looks = looks();
         let mut count = 0;
+        let mut is_deleted = false;
         loop {
             let is_idle =
                 self.replicas == 0 && matches!(self.state.activity, Activity::Inactive(_));
             tokio::select! {
                 biased;
                 () = stop.stopped() => return,
-                changed = self.specs.changed() => {
+                changed = self.specs.changed(), if !is_deleted => {
                     if changed.is_err() {
-                        return;
+                        is_deleted = true;
+                        // Not at once: who has just found the revision in a route is still to come.
+                        looks.reset();
+                        continue;
                     }
                     self.spec = self.specs.borrow_and_update().clone();
                     self.windows.follow(&self.spec);
@@ -189,7 +203,10 @@ impl Scaler {
                     self.hurry = Instant::now() + HURRY;
                     self.decide_for_those_who_wait().await;
                 }
-                _ = looks.tick(), if !is_idle => {
+                _ = looks.tick(), if !is_idle || is_deleted => {
+                    if is_deleted && self.activator.load().requests() == 0 {
+                        return self.retire();
+                    }
                     let used = self.activator.take_usage();
                     self.windows.record(self.clock.now(), measured(&self.spec, used));
                     count += 1;
@@ -294,11 +311,30 @@ impl Scaler {
     }
 
     fn give_capacity(&self) {
-        let capacity = Capacity::of(self.ready(), self.container_concurrency);
-        self.activator.set_capacity(capacity);
+        self.activator.set_capacity(self.capacity(self.ready()));
+    }
+
+    /// What so many replicas take at once, as far as there can be instances for it: requests beyond
+    /// that wait, where a guest could only refuse them.
+    fn capacity(&self, replicas: u32) -> Capacity {
+        let most = self.pool.most_calls();
+        match Capacity::of(replicas, self.container_concurrency) {
+            Capacity::Limited(places) => Capacity::Limited(places.min(most)),
+            Capacity::Unlimited => Capacity::Limited(most),
+        }
     }
 
     async fn set_replicas(&mut self, replicas: u32) {
+        let placement = self.share.resize(replicas);
+        if placement.shortage.is_some() && placement.shortage != self.shortage {
+            tracing::warn!(
+                replicas,
+                reason = placement.shortage,
+                "replicas do not fit the machine"
+            );
+        }
+        self.shortage = placement.shortage;
+        let replicas = placement.replicas;
         if replicas == 0 {
             return self.sleep();
         }
@@ -316,14 +352,21 @@ impl Scaler {
         self.give_capacity();
     }
 
+    /// Takes the revision out of service.
+    fn retire(&mut self) {
+        self.activator.stop();
+        self.prober = None;
+        self.pool.set_target(0);
+        tracing::debug!("revision is retired");
+    }
+
     fn sleep(&mut self) {
         self.prober = None;
         self.activator.set_capacity(Capacity::Limited(0));
         self.pool.set_target(0);
-        if self.probes.pass_at_start() {
+        if self.probes.pass_at_start() && self.share.is_free() {
             // After the instances went: from here on a request may start one.
-            self.activator
-                .sleep(Capacity::of(1, self.container_concurrency));
+            self.activator.sleep(self.capacity(1));
         }
         if self.replicas > 0 {
             tracing::info!("revision is scaled to zero");
@@ -337,6 +380,7 @@ impl Scaler {
             actual: self.ready(),
             running: self.replicas,
             restarts: self.prober.as_ref().map_or(0, |p| p.health().restarts),
+            shortage: self.shortage.clone(),
             is_late: !self.state.initialized
                 && self.state.activity == Activity::Activating
                 && elapsed >= self.spec.progress_deadline,
@@ -344,8 +388,8 @@ impl Scaler {
             activity: self.state.activity,
             initialized: self.state.initialized,
         };
-        if self.told != Some(scale) {
-            self.told = Some(scale);
+        if self.told.as_ref() != Some(&scale) {
+            self.told = Some(scale.clone());
             (self.report)(scale);
         }
     }

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serve_core::autoscale::to_zero::InactiveReason;
 use serve_core::autoscale::{Config, Template};
+use serve_core::node::Resources;
 use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::engine::{Call, Calls, Error, Link};
+use crate::node::Node;
 use crate::pool::{Boxed, Ended, Guest, Launch, Options};
 use crate::tasks::Tasks;
 
@@ -76,6 +78,7 @@ struct Of<'a> {
     reachable: bool,
     /// Of its container.
     probes: serde_json::Value,
+    requests: serde_json::Value,
 }
 
 impl Default for Of<'_> {
@@ -86,8 +89,14 @@ impl Default for Of<'_> {
             concurrency: 0,
             reachable: true,
             probes: serde_json::json!({}),
+            requests: serde_json::json!({}),
         }
     }
+}
+
+fn asked(requests: &serde_json::Value) -> Resources {
+    let requirements = serde_json::json!({"requests": requests});
+    Resources::asked(&serde_json::from_value(requirements).expect("requirements"))
 }
 
 impl Of<'_> {
@@ -134,6 +143,7 @@ impl Of<'_> {
             container_concurrency: self.concurrency,
             probes: Arc::new(Probes::of(&container).expect("offered")),
             port: 8080,
+            share: Node::new(Resources::of_machine(1, 1 << 30)).share(asked(&self.requests)),
         };
         let scaler = Scaler::new(subject, clock, receiver, report);
         let tasks = Tasks::default();
@@ -166,6 +176,7 @@ impl Scaled {
             .last()
             .expect("told")
             .1
+            .clone()
     }
 
     /// When the scale was first told to be this.
@@ -494,4 +505,70 @@ async fn what_never_gets_ready_is_given_up() {
         assert_eq!(scaled.last().activity, in_the_end);
         assert!(!scaled.last().initialized);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_do_not_fit_the_machine_are_not_run() {
+    let of = Of {
+        annotations: &[("min-scale", "5")],
+        requests: serde_json::json!({"cpu": "400m"}),
+        ..Of::default()
+    };
+    let scaled = of.start();
+    seconds(5).await;
+    let last = scaled.last();
+    assert_eq!((last.actual, last.desired), (2, Some(5)));
+    let text = "0/1 nodes are available: 1 Insufficient cpu.";
+    assert_eq!(last.shortage.as_deref(), Some(text));
+    let fewer = Of {
+        annotations: &[("min-scale", "1")],
+        ..of
+    };
+    scaled.specs.send_replace(fewer.spec());
+    seconds(100).await;
+    assert_eq!((scaled.last().actual, scaled.last().shortage), (1, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_resources_wakes_from_zero_all_the_same() {
+    let of = Of {
+        requests: serde_json::json!({"cpu": "400m"}),
+        ..Of::default()
+    };
+    let scaled = of.start();
+    seconds(100).await;
+    assert_eq!(scaled.last().actual, 0);
+    drop(scaled.admit().await);
+    assert_eq!(scaled.last().actual, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_revision_serves_who_waits_for_it() {
+    let scaled = scale(&[("max-scale", "1")], 1);
+    seconds(1).await;
+    let Scaled {
+        activator,
+        specs,
+        _tasks,
+        ..
+    } = scaled;
+    let requests = tokio::spawn({
+        let activator = activator.clone();
+        async move {
+            let deadline = Instant::now() + Duration::from_secs(300);
+            let request = || async {
+                let permit = activator.admit(0, Instant::now(), deadline).await;
+                sleep(Duration::from_secs(2)).await;
+                permit.is_ok()
+            };
+            futures_util::future::join_all((0..10).map(|_| request())).await
+        }
+    });
+    seconds(1).await;
+    // As the controller does when the Revision is gone.
+    drop(specs);
+    assert_eq!(requests.await.expect("joined"), [true; 10]);
+    seconds(2).await;
+    let late = activator.admit(0, Instant::now(), Instant::now()).await;
+    assert_eq!(late.err(), Some(crate::activator::Error::Stopped));
 }

@@ -32,7 +32,7 @@ use super::naming::Naming;
 use super::observe::Fact;
 use super::publish::Publisher;
 use super::queue::Queue;
-use super::revisions::{Revisions, retire};
+use super::revisions::Revisions;
 use super::routes::{Around, Routes};
 use super::settings::Live;
 use super::store::{self, Change, Event, Id, Status, Store};
@@ -214,9 +214,8 @@ impl Controller {
                 let Some((running, members)) = self.revisions.forget(&id.1, uid) else {
                     return;
                 };
-                if let Some(revision) = &running {
+                if running.is_some() {
                     self.publisher.remove_revision(&id.1);
-                    retire(revision);
                 }
                 let (store, pods) = (self.store.clone(), members.pods(&id.1, uid));
                 self.revisions.after_requests(running, move || {

@@ -11,6 +11,7 @@ use serve_core::autoscale::to_zero::Activity;
 use serve_core::autoscale::{self, Spec};
 use serve_core::keys;
 use serve_core::meta::ObjectKey;
+use serve_core::node::Resources;
 use serve_core::probe::Probes;
 use serve_core::reconcile::revision::{ActiveFact, Facts, ImageFact, StartFact};
 use serve_core::replicas::{Count, Replicas};
@@ -49,6 +50,8 @@ struct Seen {
     container_concurrency: u32,
     probes: Arc<Probes>,
     port: u16,
+    /// What each replica asks of the machine.
+    asked: Resources,
     /// It did not start because a ConfigMap or Secret is not there.
     misses_environment: bool,
 }
@@ -87,6 +90,7 @@ impl Revisions {
             container_concurrency: concurrency,
             probes: Arc::new(probes(object)),
             port: port(object),
+            asked: launch::asked(object),
             misses_environment: false,
         });
         if is_new {
@@ -94,6 +98,7 @@ impl Revisions {
             seen.facts = Facts::default();
             seen.container_concurrency = concurrency;
             (seen.probes, seen.port) = (Arc::new(probes(object)), port(object));
+            seen.asked = launch::asked(object);
             seen.running = None;
             seen.members = Members::default();
             let count = Count {
@@ -138,6 +143,7 @@ impl Revisions {
                     container_concurrency: seen.container_concurrency,
                     probes: seen.probes.clone(),
                     port: seen.port,
+                    share: self.launcher.node.share(seen.asked.clone()),
                 };
                 let scaler = Scaler::new(
                     subject,
@@ -155,7 +161,7 @@ impl Revisions {
                 fail(&mut seen.facts, &error);
             }
             What::Scaled(scale) => {
-                show(&mut seen.facts, scale);
+                show(&mut seen.facts, &scale);
                 let count = Count {
                     ready: scale.actual,
                     running: scale.running,
@@ -240,8 +246,8 @@ impl Revisions {
         keys
     }
 
-    /// Forgets a Revision that was deleted. Returns what runs of it, to be retired, and its
-    /// replicas.
+    /// Forgets a Revision that was deleted: its scaler serves who waits and takes it out of service.
+    /// Returns what runs of it, and its replicas.
     pub fn forget(
         &mut self,
         key: &ObjectKey,
@@ -268,7 +274,7 @@ impl Revisions {
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stop.stopped() => {}
-                () = Drain::of_all().wait(|| revision.activator.load().running) => then(),
+                () = Drain::of_all().wait(|| revision.activator.load().requests()) => then(),
             }
         });
     }
@@ -308,12 +314,6 @@ impl Revisions {
         };
         self.tasks.spawn(launch.instrument(span));
     }
-}
-
-/// Takes a revision out of service: who waits is sent away, what runs may end.
-pub fn retire(revision: &Revision) {
-    revision.activator.stop();
-    revision.pool.set_target(0);
 }
 
 fn container_concurrency(object: &api::Revision) -> u32 {
@@ -357,7 +357,7 @@ fn fail(facts: &mut Facts, error: &launch::Error) {
     }
 }
 
-fn show(facts: &mut Facts, scale: Scale) {
+fn show(facts: &mut Facts, scale: &Scale) {
     let count = |replicas| i32::try_from(replicas).unwrap_or(i32::MAX);
     facts.actual_replicas = Some(count(scale.actual));
     facts.desired_replicas = scale.desired.map(count);
@@ -365,6 +365,7 @@ fn show(facts: &mut Facts, scale: Scale) {
     facts.restarts = scale.restarts;
     facts.is_initialized = scale.initialized;
     facts.is_late = scale.is_late;
+    facts.shortage.clone_from(&scale.shortage);
     facts.active = Some(match scale.activity {
         Activity::Active => ActiveFact::active(),
         other => ActiveFact {

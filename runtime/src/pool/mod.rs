@@ -235,6 +235,15 @@ impl Pool {
         }
     }
 
+    /// How many calls the pool can run at once.
+    #[must_use]
+    pub fn most_calls(&self) -> usize {
+        let options = &self.inner.options;
+        options
+            .instances
+            .saturating_mul(options.calls_per_instance.max(1))
+    }
+
     /// Uses none of the instances of now for another call: those that are idle go at once, the
     /// others when their calls have ended.
     pub fn restart(&self) {

@@ -6,6 +6,7 @@ use serve_core::api::podspec::{self, Container};
 use serve_core::api::{self, ContainerStatus};
 use serve_core::breaker::REVISION_QUEUE_DEPTH;
 use serve_core::keys;
+use serve_core::node::Resources;
 use serve_core::object::Object;
 use serve_core::probe::Probes;
 use serve_core::quantity::Quantity;
@@ -18,6 +19,7 @@ use crate::engine::{self, Engine, Facts, InstanceSpec, Scratch, Sink};
 use crate::image::reference::Reference;
 use crate::image::{Digest, Images};
 use crate::logs::Logs;
+use crate::node::Node;
 use crate::pool::{self, Heavy, Isolation, Pool, Pressure, Source};
 use crate::progress::{self, Step};
 
@@ -40,6 +42,8 @@ pub struct Launcher {
     pub heavy: Heavy,
     /// Keeps what guests write.
     pub logs: Logs,
+    /// What there is for replicas.
+    pub node: Node,
     /// Finds the ConfigMaps and Secrets that environments are made from.
     pub lookup: Lookup,
 }
@@ -62,6 +66,9 @@ pub enum Error {
         field: &'static str,
         problem: &'static str,
     },
+    /// Not even one replica fits the machine.
+    #[error("{0}")]
+    Unschedulable(String),
     #[error(transparent)]
     Engine(#[from] engine::Error),
 }
@@ -76,6 +83,7 @@ impl Error {
             | Self::Isolation { .. }
             | Self::Environment(_)
             | Self::NotOffered { .. } => "CreateContainerConfigError".to_owned(),
+            Self::Unschedulable(_) => "Unschedulable".to_owned(),
             Self::Engine(engine::Error::Exit(code)) => format!("ExitCode{code}"),
             Self::Engine(_) => "CreateContainerError".to_owned(),
         }
@@ -176,6 +184,9 @@ impl Launcher {
                 problem,
             });
         }
+        if let Some(shortage) = self.node.never_fits(&asked(object)) {
+            return Err(Error::Unschedulable(shortage));
+        }
         let digest = self.digest(container)?;
         let spec = self.instance_spec(object, container)?;
         let source = Source {
@@ -246,6 +257,16 @@ impl Launcher {
         spec.output = Arc::new(Sink::kept(spec.revision.clone(), log));
         Ok(spec)
     }
+}
+
+/// What each replica of a Revision asks of the machine, over all its containers.
+#[must_use]
+pub fn asked(object: &api::Revision) -> Resources {
+    let mut asked = Resources::default();
+    for container in &object.spec.containers {
+        asked.add(&Resources::asked(&container.resources), 1);
+    }
+    asked
 }
 
 /// `resources.limits.memory` in bytes; none when it is not set.

@@ -7,6 +7,7 @@ mod failures;
 mod limits;
 mod log;
 mod p3;
+mod replicas;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

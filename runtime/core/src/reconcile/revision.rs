@@ -56,6 +56,8 @@ pub struct Facts {
     pub restarts: u32,
     /// Whether the initial scale was not reached within the progress deadline.
     pub is_late: bool,
+    /// Why wanted replicas do not run: the machine has no room for them.
+    pub shortage: Option<String>,
 }
 
 /// Whether the images are known by digest.
@@ -233,6 +235,10 @@ fn show_start(facts: &Facts, was_ready: bool, conditions: &mut Manager) {
                 conditions.mark_unknown(other, DEPLOYING, "");
             }
             conditions.mark_false(failed, reason, message);
+        }
+        StartFact::Started if facts.shortage.is_some() && facts.running_replicas == 0 => {
+            let message = facts.shortage.as_deref().unwrap_or_default();
+            conditions.mark_false(RESOURCES_AVAILABLE, "Unschedulable", message);
         }
         StartFact::Started if facts.is_initialized => {
             conditions.mark_true(RESOURCES_AVAILABLE);

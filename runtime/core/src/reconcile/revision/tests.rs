@@ -35,6 +35,7 @@ fn running() -> Facts {
         running_replicas: 1,
         restarts: 0,
         is_late: false,
+        shortage: None,
     }
 }
 
@@ -152,6 +153,35 @@ fn conditions_follow_the_facts() {
                 "ContainerHealthy Unknown Deploying ",
                 "Ready Unknown Deploying ",
                 "ResourcesAvailable Unknown Deploying ",
+            ],
+        },
+        Case {
+            name: "no room for any replica",
+            given: vec![Facts {
+                is_initialized: false,
+                running_replicas: 0,
+                shortage: Some("0/1 nodes are available: 1 Insufficient cpu.".to_owned()),
+                active: Some(ActiveFact::activating()),
+                ..running()
+            }],
+            want: &[
+                "Active Unknown Queued Requests to the target are being buffered as resources are provisioned.",
+                "ContainerHealthy Unknown  ",
+                "Ready False Unschedulable 0/1 nodes are available: 1 Insufficient cpu.",
+                "ResourcesAvailable False Unschedulable 0/1 nodes are available: 1 Insufficient cpu.",
+            ],
+        },
+        Case {
+            name: "no room for more replicas",
+            given: vec![Facts {
+                shortage: Some("0/1 nodes are available: 1 Insufficient cpu.".to_owned()),
+                ..running()
+            }],
+            want: &[
+                "Active True  ",
+                "ContainerHealthy True  ",
+                "Ready True  ",
+                "ResourcesAvailable True  ",
             ],
         },
         Case {

@@ -1,0 +1,385 @@
+//! Replicas of real guests under a whole runtime: probes, queues, limits, time-outs, room on the
+//! machine, and deletion under load.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use serve_core::api::Revision;
+use serve_core::conditions::{Condition, ConditionStatus, READY};
+use serve_core::kind::Kind;
+use serve_core::meta::ObjectKey;
+use serve_core::object::Object;
+use serve_runtime::Runtime;
+use serve_runtime::config::{self, Config};
+use serve_runtime::progress::Step;
+use serve_runtime::source::resolve::Origin;
+
+use super::*;
+
+/// A test that hangs ends.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+struct Host {
+    runtime: Runtime,
+    _directory: tempfile::TempDir,
+}
+
+impl Host {
+    fn start() -> Self {
+        let engine = config::Engine {
+            max_instances: 100,
+            ..config::Engine::default()
+        };
+        let config = Config {
+            engine,
+            ..Config::default()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = Runtime::builder()
+            .config(config)
+            .cache_directory(directory.path());
+        Self {
+            runtime: runtime.build().unwrap(),
+            _directory: directory,
+        }
+    }
+
+    async fn apply(&self, object: Value) {
+        let object = Object::from_value(object).unwrap();
+        let directory = format!("{}/../tests/guests", env!("CARGO_MANIFEST_DIR"));
+        let origin = Origin {
+            directory: Path::new(&directory),
+            may_build: false,
+        };
+        self.runtime.apply(object, origin).await.unwrap();
+    }
+
+    /// A Service h1 with this template; `spec` and `container` are added to what it needs.
+    async fn service(&self, guest: &str, annotations: Value, spec: Value, container: Value) {
+        self.service_with(guest, annotations, spec, container, json!(null))
+            .await;
+    }
+
+    async fn service_with(
+        &self,
+        guest: &str,
+        annotations: Value,
+        mut spec: Value,
+        mut container: Value,
+        traffic: Value,
+    ) {
+        container["image"] = json!(format!("./{guest}.wat"));
+        spec["containers"] = json!([container]);
+        self.apply(json!({
+            "apiVersion": "serving.knative.dev/v1", "kind": "Service",
+            "metadata": {"name": "h1", "namespace": "default"},
+            "spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec},
+                "traffic": traffic}}))
+            .await;
+    }
+
+    /// The Revision once `condition` holds.
+    async fn revision(&self, number: u32, condition: impl Fn(&Revision) -> bool) -> Revision {
+        let key = ObjectKey::new("default", format!("h1-{number:05}"));
+        let is_so = |object: Option<&Object>| match object {
+            Some(Object::Revision(revision)) => condition(revision),
+            _ => false,
+        };
+        let store = self.runtime.store();
+        let found = tokio::time::timeout(PATIENCE, store.wait_for(Kind::Revision, &key, is_so));
+        let found = found.await.unwrap_or_else(|_| {
+            let object = store.get(Kind::Revision, &key);
+            panic!("it did not come to that: {object:?}")
+        });
+        match &*found.unwrap() {
+            Object::Revision(revision) => (**revision).clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The Revision once all traffic goes to it.
+    async fn ready(&self, number: u32) -> Revision {
+        let revision = self
+            .revision(number, |revision| says(revision, "Ready True"))
+            .await;
+        let key = ObjectKey::new("default", "h1");
+        let is_so = |object: Option<&Object>| match object {
+            Some(Object::Service(service)) => {
+                let (traffic, conditions) = (&service.status.traffic, &service.status.conditions);
+                let is_ready = |c: &Condition| c.kind == READY && c.status == ConditionStatus::True;
+                traffic.len() == 1
+                    && traffic[0].revision_name == revision.metadata.name
+                    && conditions.iter().any(is_ready)
+            }
+            _ => false,
+        };
+        let store = self.runtime.store();
+        let routed = tokio::time::timeout(PATIENCE, store.wait_for(Kind::Service, &key, is_so));
+        routed.await.unwrap();
+        revision
+    }
+
+    /// Status and body; the text of a body that breaks off is its error.
+    async fn get(&self, path: &str) -> (u16, String) {
+        let request = http::Request::get(path)
+            .header("host", "h1.default")
+            .body(Body::empty())
+            .unwrap();
+        let response = tokio::time::timeout(PATIENCE, self.runtime.call(request));
+        let response = response.await.unwrap();
+        let status = response.status().as_u16();
+        let body = text(response.into_body()).await;
+        (status, body.unwrap_or_else(|error| error.to_string()))
+    }
+
+    /// Waits until a request has this status.
+    async fn until(&self, path: &str, status: u16) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.get(path).await.0 != status {
+            assert!(tokio::time::Instant::now() < deadline, "never {status}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Whether a condition is as in `Ready False Reason message`, which may end early.
+fn says(revision: &Revision, text: &str) -> bool {
+    let conditions = revision.status.conditions.iter();
+    let mut texts =
+        conditions.map(|c| format!("{} {:?} {} {}", c.kind, c.status, c.reason, c.message));
+    texts.any(|condition| condition.starts_with(text))
+}
+
+fn reused() -> Value {
+    json!({"serve.wasm/isolation": "revision"})
+}
+
+#[tokio::test]
+async fn an_old_revision_serves_while_a_new_one_never_gets_ready() {
+    let host = Host::start();
+    host.service("sick", json!({}), json!({}), json!({})).await;
+    host.ready(1).await;
+    let probe = json!({"readinessProbe": {"httpGet": {"path": "/broken"}}});
+    let annotations = json!({"serving.knative.dev/progress-deadline": "2s"});
+    host.service("sick", annotations, json!({}), probe).await;
+    let text = "Ready False ProgressDeadlineExceeded Initial scale was never achieved";
+    host.revision(2, |revision| says(revision, text)).await;
+    assert_eq!(host.get("/").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_request_waits_until_the_probe_passes() {
+    let host = Host::start();
+    // It is sick itself if it is asked for anything else.
+    let probe = json!({"readinessProbe": {"httpGet": {"path": "/well", "httpHeaders":
+        [{"name": "X-Who", "value": "probe"}]}, "periodSeconds": 1}});
+    host.service("sick", reused(), json!({}), probe).await;
+    host.ready(1).await;
+    assert_eq!(host.get("/").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_sick_guest_is_restarted_by_its_liveness_probe() {
+    let host = Host::start();
+    let probe = json!({"livenessProbe": {"httpGet": {"path": "/"}, "periodSeconds": 1,
+        "failureThreshold": 1}});
+    host.service("sick", reused(), json!({}), probe).await;
+    host.ready(1).await;
+    assert_eq!(host.get("/break").await.0, 500);
+    host.until("/", 200).await;
+}
+
+#[tokio::test]
+async fn a_probe_that_runs_a_program_is_refused_by_name() {
+    let host = Host::start();
+    let probe = json!({"livenessProbe": {"exec": {"command": ["true"]}}});
+    host.service("sick", json!({}), json!({}), probe).await;
+    let text = "Ready False CreateContainerConfigError livenessProbe.exec is not offered: a \
+                component has no programs to run";
+    host.revision(1, |revision| says(revision, text)).await;
+}
+
+#[tokio::test]
+async fn memory_is_limited_as_the_manifest_says() {
+    let host = Host::start();
+    let limits = json!({"resources": {"limits": {"memory": "350Mi"}}});
+    host.service("allocate", json!({}), json!({}), limits).await;
+    host.ready(1).await;
+    for (path, status) in [
+        ("/100/0", 200),
+        ("/200/0", 200),
+        ("/500/0", 500),
+        ("/200/200", 500),
+        ("/100/100", 200),
+    ] {
+        assert_eq!(host.get(path).await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_machine_does_not_have_is_unschedulable() {
+    let host = Host::start();
+    let gpu = json!({"resources": {"limits": {"nvidia.com/gpu": "1"}}});
+    host.service("sick", json!({}), json!({}), gpu).await;
+    let text = "Ready False Unschedulable 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.";
+    host.revision(1, |revision| says(revision, text)).await;
+    let much = json!({"resources": {"requests": {"cpu": "10000", "memory": "1Ei"}}});
+    host.service("sick", json!({}), json!({}), much).await;
+    let text = "ResourcesAvailable False Unschedulable 0/1 nodes are available: 1 Insufficient \
+                cpu, 1 Insufficient memory.";
+    host.revision(2, |revision| says(revision, text)).await;
+}
+
+/// Guests that compute and guests that wait are both stopped from outside.
+#[tokio::test]
+async fn time_outs_end_every_guest() {
+    let cases = [
+        (
+            "spin",
+            json!({"timeoutSeconds": 1}),
+            (504, "request timeout"),
+        ),
+        (
+            "wait",
+            json!({"timeoutSeconds": 1}),
+            (504, "request timeout"),
+        ),
+        (
+            "spin",
+            json!({"responseStartTimeoutSeconds": 1}),
+            (504, "request timeout"),
+        ),
+        (
+            "wait",
+            json!({"responseStartTimeoutSeconds": 1}),
+            (504, "request timeout"),
+        ),
+        (
+            "spin",
+            json!({"idleTimeoutSeconds": 1}),
+            (504, "request timeout"),
+        ),
+        (
+            "wait",
+            json!({"idleTimeoutSeconds": 1}),
+            (504, "request timeout"),
+        ),
+        // Sends forever: the text is appended and the response ends well.
+        (
+            "drip",
+            json!({"timeoutSeconds": 1}),
+            (200, "request timeout"),
+        ),
+    ];
+    let checks = cases.map(|(guest, spec, want)| async move {
+        let host = Host::start();
+        host.service(guest, json!({}), spec.clone(), json!({}))
+            .await;
+        host.ready(1).await;
+        let (status, body) = host.get("/").await;
+        let body = body.trim_start_matches('.');
+        assert_eq!((status, body), want, "{guest} {spec}");
+    });
+    for check in checks {
+        check.await;
+    }
+}
+
+#[tokio::test]
+async fn a_herd_at_zero_is_answered_and_compiles_once() {
+    let host = Host::start();
+    let mut progress = host.runtime.progress();
+    host.apply(json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "config-autoscaler", "namespace": "knative-serving"},
+        "data": {"allow-zero-initial-scale": "true", "initial-scale": "0"}}))
+        .await;
+    let concurrency = json!({"containerConcurrency": 50});
+    host.service("hello", json!({}), concurrency, json!({}))
+        .await;
+    let revision = host.ready(1).await;
+    assert_eq!(revision.status.actual_replicas.unwrap_or(0), 0);
+    let answers = join_all((0..500).map(|_| host.get("/"))).await;
+    let failed: Vec<_> = answers
+        .iter()
+        .filter(|(status, _)| *status != 200)
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    let mut compiled = 0;
+    while let Ok(step) = progress.try_recv() {
+        compiled += usize::from(step.step == Step::Compile && step.is_over);
+    }
+    assert_eq!(compiled, 1);
+}
+
+#[tokio::test]
+async fn a_hundred_slow_requests_at_concurrency_one_are_all_answered() {
+    let host = Host::start();
+    let annotations = json!({"autoscaling.knative.dev/max-scale": "10"});
+    let concurrency = json!({"containerConcurrency": 1});
+    host.service("slow", annotations, concurrency, json!({}))
+        .await;
+    host.ready(1).await;
+    let answers = join_all((0..100).map(|_| host.get("/"))).await;
+    let wrong = answers
+        .iter()
+        .find(|answer| **answer != (200, "123".to_owned()));
+    assert_eq!(wrong, None);
+    let revision = host.revision(1, |revision| revision.status.actual_replicas == Some(10));
+    revision.await;
+}
+
+#[tokio::test]
+async fn settings_of_the_autoscaler_act_on_what_runs() {
+    let host = Host::start();
+    host.service("hello", json!({}), json!({}), json!({})).await;
+    host.ready(1).await;
+    for replicas in [3, 2] {
+        host.apply(json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "config-autoscaler", "namespace": "knative-serving"},
+            "data": {"min-scale": replicas.to_string(), "stable-window": "6s"}}))
+            .await;
+        let is_so = |revision: &Revision| revision.status.actual_replicas == Some(replicas);
+        host.revision(1, is_so).await;
+    }
+    assert_eq!(host.get("/").await.0, 200);
+}
+
+/// Clients at full speed while replicas come and go and the Revision they came to is deleted.
+#[tokio::test]
+async fn a_revision_that_is_deleted_under_load_loses_no_request() {
+    let host = Host::start();
+    let concurrency = json!({"containerConcurrency": 2});
+    let scale = |min: u32| {
+        json!({"autoscaling.knative.dev/min-scale": min.to_string(),
+            "autoscaling.knative.dev/max-scale": "5"})
+    };
+    host.service("sick", scale(1), concurrency.clone(), json!({}))
+        .await;
+    host.ready(1).await;
+    let is_over = AtomicBool::new(false);
+    let client = || async {
+        let mut answers = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            let (status, body) = host.get("/slow").await;
+            assert_eq!(status, 200, "{body}");
+            answers += 1;
+        }
+        answers
+    };
+    let changes = async {
+        for number in 2..=4 {
+            host.service("sick", scale(number), concurrency.clone(), json!({}))
+                .await;
+            host.ready(number).await;
+            let old = ObjectKey::new("default", format!("h1-{:05}", number - 1));
+            host.runtime.delete(Kind::Revision, &old).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    let clients = join_all((0..20).map(|_| client()));
+    let (answers, ()) = tokio::join!(clients, changes);
+    let answers: u32 = answers.into_iter().sum();
+    assert!(answers >= 20, "{answers}");
+}
