@@ -171,8 +171,14 @@ impl Controller {
         if let Some(owner) = event.object.metadata().controller()
             && let Some(kind) = Kind::find(&owner.api_version, &owner.kind)
         {
-            self.queue
-                .push((kind, ObjectKey::new(&id.1.namespace, &owner.name)));
+            let owner = (kind, ObjectKey::new(&id.1.namespace, &owner.name));
+            if self.has_traffic_to_migrate(&event.object, &owner) {
+                // Its Route is in the queue already, for the Revision that became ready. If that
+                // came first, the Service would never say that its traffic is not yet migrated.
+                self.queue.push_first(owner);
+            } else {
+                self.queue.push(owner);
+            }
         }
         for route in self.routes.readers(&id) {
             self.queue.push((Kind::Route, route));
@@ -202,6 +208,21 @@ impl Controller {
             tracing::info!(name = %meta.name, "a replica is replaced");
         }
         self.queue.push((Kind::Revision, key));
+    }
+
+    /// Whether this is a Configuration with another ready Revision than its Service knows of.
+    fn has_traffic_to_migrate(&self, configuration: &Object, owner: &Id) -> bool {
+        let Object::Configuration(configuration) = configuration else {
+            return false;
+        };
+        let Some(owner) = self.store.get(owner.0, &owner.1) else {
+            return false;
+        };
+        let Some(service) = typed::<Service>(&owner) else {
+            return false;
+        };
+        let known = &service.status.latest_ready_revision_name;
+        !known.is_empty() && *known != configuration.status.latest_ready_revision_name
     }
 
     fn forget(&mut self, id: &Id, uid: &str) {

@@ -22,6 +22,14 @@ impl Queue {
         }
     }
 
+    /// Puts a key before all others, also one that is in the queue already.
+    pub fn push_first(&mut self, id: Id) {
+        if !self.queued.insert(id.clone()) {
+            self.ready.retain(|other| *other != id);
+        }
+        self.ready.push_front(id);
+    }
+
     /// Adds a key when `at` has come.
     pub fn push_at(&mut self, at: Instant, id: Id) {
         self.later.insert((at, id));
@@ -74,6 +82,19 @@ mod tests {
             Some(id("a")),
             "a key comes again after it was taken"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_can_be_put_first_and_still_comes_once() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        for name in ["a", "b", "c"] {
+            queue.push(id(name));
+        }
+        queue.push_first(id("b"));
+        queue.push_first(id("d"));
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop(now)).collect();
+        assert_eq!(popped, [id("d"), id("b"), id("a"), id("c")]);
     }
 
     #[tokio::test(start_paused = true)]
