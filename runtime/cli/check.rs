@@ -10,7 +10,7 @@ use crate::args::Check;
 use crate::exit::{self, Code, Failed};
 use crate::foreground::diagnostics;
 use crate::run::cache_directory;
-use crate::settings;
+use crate::{settings, snippet};
 
 /// Checks everything that the user named and prints all that is wrong.
 pub async fn check(args: Check) -> ExitCode {
@@ -41,10 +41,7 @@ async fn try_check(args: &Check) -> Result<ExitCode, Failed> {
                     match runtime.check(document.object.clone(), origin).await {
                         Ok(warnings) => {
                             for warning in warnings {
-                                eprintln!(
-                                    "{}",
-                                    document.diagnostic("", format!("warning: {warning}"))
-                                );
+                                snippet::warn(&document.diagnostic("", warning));
                             }
                             checked += 1;
                         }
@@ -54,9 +51,7 @@ async fn try_check(args: &Check) -> Result<ExitCode, Failed> {
             }
         }
     }
-    for diagnostic in &wrong {
-        eprintln!("serve: {diagnostic}");
-    }
+    snippet::print(&wrong);
     if !wrong.is_empty() {
         return Ok(ExitCode::from(Code::InvalidManifest as u8));
     }

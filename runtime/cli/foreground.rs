@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::pending::{Pending, settled};
 use crate::report::{self, Event, Reporter, Settled};
+use crate::snippet;
 
 type Id = (Kind, ObjectKey);
 
@@ -65,9 +66,9 @@ struct Look {
 /// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something is wrong with the files as they are at the start.
-    #[error("{}", lines(.0))]
-    Manifests(Vec<Diagnostic>),
+    /// Something is wrong with the files as they are at the start; what it is was printed.
+    #[error("{} of the manifests", count(*.0))]
+    Manifests(usize),
     #[error("not ready: {}", .0.join(", "))]
     NotReady(Vec<String>),
     #[error("not ready within {0}: {1}")]
@@ -137,7 +138,8 @@ impl<'a> Foreground<'a> {
         self.made.insert(PathBuf::new(), ids.collect());
         let look = self.look(watch).await;
         if !look.wrong.is_empty() {
-            return Err(Error::Manifests(look.wrong));
+            snippet::print(&look.wrong);
+            return Err(Error::Manifests(look.wrong.len()));
         }
         let end = Instant::now() + self.patience.0;
         let mut not_ready = Vec::new();
@@ -159,8 +161,8 @@ impl<'a> Foreground<'a> {
 
     /// Tells what is wrong with files that were right before.
     fn tell(&self, look: &Look) {
+        snippet::print(&look.wrong);
         for wrong in &look.wrong {
-            eprintln!("serve: {wrong}");
             self.reporter.report(&Event::Invalid { diagnostic: wrong });
         }
     }
@@ -304,9 +306,11 @@ impl<'a> Foreground<'a> {
     }
 }
 
-fn lines(diagnostics: &[Diagnostic]) -> String {
-    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-    lines.join("\nserve: ")
+fn count(mistakes: usize) -> String {
+    match mistakes {
+        1 => "1 mistake was found in one".to_owned(),
+        more => format!("{more} mistakes were found in some"),
+    }
 }
 
 /// What is wrong with an object that was not taken, at its places in the file.

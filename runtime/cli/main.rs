@@ -11,6 +11,7 @@ mod report;
 mod run;
 mod settings;
 mod signals;
+mod snippet;
 mod up;
 
 use std::process::ExitCode;

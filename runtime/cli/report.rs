@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serve_runtime::source::manifest::Diagnostic;
 
@@ -32,7 +33,7 @@ pub enum Event<'a> {
     },
     /// A file that was right before no longer is; what it made stays.
     Invalid {
-        #[serde(serialize_with = "as_text")]
+        #[serde(flatten, serialize_with = "parts")]
         diagnostic: &'a Diagnostic,
     },
     Failed {
@@ -66,8 +67,24 @@ pub fn reloaded(settled: Settled<'_>) -> Event<'_> {
     Event::Reloaded(settled)
 }
 
-fn as_text<S: Serializer>(diagnostic: &Diagnostic, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(diagnostic)
+/// The line for people under `diagnostic`, and what it is made of.
+fn parts<S: Serializer>(diagnostic: &Diagnostic, serializer: S) -> Result<S::Ok, S::Error> {
+    let Diagnostic {
+        path,
+        line,
+        column,
+        field,
+        message,
+        ..
+    } = diagnostic;
+    let mut map = serializer.serialize_map(Some(6))?;
+    map.serialize_entry("diagnostic", &diagnostic.to_string())?;
+    map.serialize_entry("path", path)?;
+    map.serialize_entry("line", line)?;
+    map.serialize_entry("column", column)?;
+    map.serialize_entry("field", field)?;
+    map.serialize_entry("message", message)?;
+    map.end()
 }
 
 /// Prints events in the form that was asked for.

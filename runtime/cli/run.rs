@@ -19,6 +19,7 @@ use crate::progress;
 use crate::report::{Event, Reporter};
 use crate::settings;
 use crate::signals::Signals;
+use crate::snippet;
 
 /// Runs until a signal, and returns the exit code.
 pub async fn run(args: Run) -> ExitCode {
@@ -46,8 +47,10 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
         .into_iter()
         .filter_map(|file| file.documents.err())
         .collect();
+    let wrong: Vec<_> = wrong.into_iter().flatten().collect();
     if !wrong.is_empty() {
-        let wrong = foreground::Error::Manifests(wrong.into_iter().flatten().collect());
+        snippet::print(&wrong);
+        let wrong = foreground::Error::Manifests(wrong.len());
         return Err(exit::with(Code::InvalidManifest)(wrong));
     }
 

@@ -70,7 +70,47 @@ fn unknown_field() {
     check(
         &ended,
         MANIFEST,
-        &["app.yaml:9:9: unknown field \"spec.template.spec.containers[0].imagee\""],
+        &[
+            "app.yaml:9:9: unknown field \"spec.template.spec.containers[0].imagee\"\n",
+            "\n 9 |       - imagee: ./app.wasm\n   :         ^^^|^^\n",
+            "`-- spec.template.spec.containers[0].imagee\n",
+        ],
+    );
+    assert!(
+        ended.stderr.is_ascii(),
+        "this is no terminal: {}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_check_shows_all_mistakes_where_they_are() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("app.yaml");
+    let text = SERVICE.replace(
+        "containers:\n",
+        "containerConcurrency: -1\n      containers:\n",
+    );
+    std::fs::write(
+        &path,
+        format!("{text}        ports:\n        - name: grpc\n"),
+    )
+    .expect("written");
+    std::fs::write(
+        directory.path().join("app.wasm"),
+        include_bytes!("../guests/hello.wat"),
+    )
+    .expect("written");
+    let ended = run(&["check", path.to_str().expect("a path in UTF-8")]);
+    check(
+        &ended,
+        MANIFEST,
+        &[
+            "app.yaml:8:7: expected 0 <= -1 <= 1000: spec.template.spec.containerConcurrency\n",
+            "\n  8 |       containerConcurrency: -1\n    :       ^^^^^^^^^^|^^^^^^^^^\n",
+            "app.yaml:11:9: Port name grpc is not allowed: spec.template.spec.containers[0].ports\n",
+            "11 |         ports:\n    :         ^^|^^\n",
+        ],
     );
 }
 

@@ -119,7 +119,7 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 fn read(path: &Path) -> Result<Vec<Document>, Vec<Diagnostic>> {
     let bytes = std::fs::read(path).map_err(|error| vec![unreadable(path, &error)])?;
     let text = String::from_utf8(bytes).map_err(|_| {
-        vec![whole(
+        vec![Diagnostic::of_file(
             path,
             "not valid YAML: the file is not UTF-8 text".to_owned(),
         )]
@@ -162,19 +162,10 @@ fn service_name(stem: &str) -> String {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
-    whole(
+    Diagnostic::of_file(
         path,
         format!("reading manifest \"{}\": {error}", path.display()),
     )
-}
-
-fn whole(path: &Path, message: String) -> Diagnostic {
-    Diagnostic {
-        path: path.to_owned(),
-        line: 0,
-        column: 0,
-        message,
-    }
 }
 
 #[cfg(test)]

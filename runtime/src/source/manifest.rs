@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -27,8 +28,15 @@ const MAX_DOCUMENTS: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Document {
     pub object: Object,
-    path: PathBuf,
+    source: Source,
     root: Node,
+}
+
+/// Where a text is from, and the text, which what is wrong with it shows.
+#[derive(Clone, Debug)]
+struct Source {
+    path: PathBuf,
+    text: Arc<str>,
 }
 
 /// One thing that is wrong, and where.
@@ -37,9 +45,14 @@ pub struct Diagnostic {
     pub path: PathBuf,
     /// From 1; 0 when the whole file is meant.
     pub line: u64,
-    /// From 1; 0 when the whole line is meant.
+    /// From 1, in characters; 0 when the whole line is meant.
     pub column: u64,
+    /// As Knative writes it, `spec.template.spec.containers[0].image`; empty when the place is no
+    /// field.
+    pub field: String,
     pub message: String,
+    /// The text of the file as it was read; empty when there is none to show.
+    pub text: Arc<str>,
 }
 
 impl fmt::Display for Diagnostic {
@@ -65,7 +78,10 @@ impl Document {
         };
         Self {
             object,
-            path: path.to_owned(),
+            source: Source {
+                path: path.to_owned(),
+                text: "".into(),
+            },
             root,
         }
     }
@@ -73,7 +89,7 @@ impl Document {
     /// Where paths in the file start.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        match self.path.parent() {
+        match self.source.path.parent() {
             Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) => parent,
             None => Path::new("."),
@@ -85,7 +101,7 @@ impl Document {
     /// `field` is written as Knative writes it: `spec.template.spec.containers[0].image`.
     #[must_use]
     pub fn diagnostic(&self, field: &str, message: impl Into<String>) -> Diagnostic {
-        diagnostic(&self.path, self.root.place(field), message)
+        self.source.wrong_field(&self.root, field, message)
     }
 }
 
@@ -94,26 +110,23 @@ impl Document {
 /// # Errors
 /// Everything that is wrong with the text, at least one entry.
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Document>, Vec<Diagnostic>> {
-    let whole_file = |message: String| {
-        vec![Diagnostic {
-            path: path.into(),
-            line: 0,
-            column: 0,
-            message,
-        }]
-    };
+    let whole_file = |message: String| vec![Diagnostic::of_file(path, message)];
     if text.len() > MAX_BYTES {
         return Err(whole_file(format!(
             "the file has {} bytes; at most {MAX_BYTES} are read",
             text.len()
         )));
     }
+    let source = Source {
+        path: path.to_owned(),
+        text: text.into(),
+    };
     let nodes: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options())
-        .map_err(|error| vec![syntax(path, &error)])?;
+        .map_err(|error| vec![source.syntax(&error)])?;
     let mut documents = Vec::new();
     let mut diagnostics = Vec::new();
     for root in nodes {
-        read(path, root, &mut documents, &mut diagnostics);
+        read(&source, root, &mut documents, &mut diagnostics);
     }
     if !diagnostics.is_empty() {
         return Err(diagnostics);
@@ -129,13 +142,16 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Document>, Vec<Diagnostic>> 
 /// # Errors
 /// What is wrong with the text.
 pub fn value(text: &str) -> Result<Value, Diagnostic> {
-    let path = Path::new("");
-    let wrong = |location, message: &str| diagnostic(path, location, message);
+    let source = Source {
+        path: PathBuf::new(),
+        text: "".into(),
+    };
+    let wrong = |location, message: &str| source.wrong(location, message);
     if text.len() > MAX_BYTES {
         return Err(wrong(Location::UNKNOWN, "the text is too long"));
     }
     let nodes: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options())
-        .map_err(|error| syntax(path, &error))?;
+        .map_err(|error| source.syntax(&error))?;
     match nodes.as_slice() {
         [] => Ok(Value::Null),
         [node] => node
@@ -162,15 +178,12 @@ fn options() -> Options {
     options
 }
 
-fn syntax(path: &Path, error: &serde_saphyr::Error) -> Diagnostic {
-    let location = error.location().unwrap_or(Location::UNKNOWN);
-    let text = error.to_string();
-    // The parser ends its message with the place, which a diagnostic has of its own.
-    let message = text.split(" at line ").next().unwrap_or(&text);
-    diagnostic(path, location, format!("not valid YAML: {message}"))
-}
-
-fn read(path: &Path, root: Node, documents: &mut Vec<Document>, diagnostics: &mut Vec<Diagnostic>) {
+fn read(
+    source: &Source,
+    root: Node,
+    documents: &mut Vec<Document>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     // An empty document is what a separator at the start or the end of a file leaves.
     if matches!(root.raw, Raw::Null) {
         return;
@@ -182,35 +195,31 @@ fn read(path: &Path, root: Node, documents: &mut Vec<Document>, diagnostics: &mu
         match root.get("items").map(|items| &items.raw) {
             Some(Raw::Seq(items)) => {
                 for item in items {
-                    read(path, item.clone(), documents, diagnostics);
+                    read(source, item.clone(), documents, diagnostics);
                 }
             }
-            _ => diagnostics.push(diagnostic(path, root.location, "a List needs items")),
+            _ => diagnostics.push(source.wrong(root.location, "a List needs items")),
         }
         return;
     }
-    match object(path, &root) {
+    match object(source, &root) {
         Ok(object) => documents.push(Document {
             object,
-            path: path.into(),
+            source: source.clone(),
             root,
         }),
         Err(errors) => diagnostics.extend(errors),
     }
 }
 
-fn object(path: &Path, root: &Node) -> Result<Object, Vec<Diagnostic>> {
+fn object(source: &Source, root: &Node) -> Result<Object, Vec<Diagnostic>> {
     let Raw::Map(_) = root.raw else {
         let message = "expected an object with apiVersion and kind";
-        return Err(vec![diagnostic(path, root.location, message)]);
+        return Err(vec![source.wrong(root.location, message)]);
     };
-    let value = root.value().map_err(|location| {
-        vec![diagnostic(
-            path,
-            location,
-            "a number that JSON cannot carry",
-        )]
-    })?;
+    let value = root
+        .value()
+        .map_err(|location| vec![source.wrong(location, "a number that JSON cannot carry")])?;
     let decoded = decode(value).map_err(|error| {
         let field = match &error {
             DecodeError::Field { path, .. } => path,
@@ -218,31 +227,56 @@ fn object(path: &Path, root: &Node) -> Result<Object, Vec<Diagnostic>> {
             DecodeError::UnknownKind { .. } => "kind",
             DecodeError::NotAnObject => "",
         };
-        vec![diagnostic(path, root.place(field), error.to_string())]
+        vec![source.wrong_field(root, field, error.to_string())]
     })?;
     if decoded.unknown.is_empty() {
         return Ok(decoded.object);
     }
     let unknown = decoded.unknown.iter();
     let mut diagnostics: Vec<_> = unknown
-        .map(|field| {
-            diagnostic(
-                path,
-                root.place(field),
-                format!("unknown field \"{field}\""),
-            )
-        })
+        .map(|field| source.wrong_field(root, field, format!("unknown field \"{field}\"")))
         .collect();
     diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     Err(diagnostics)
 }
 
-fn diagnostic(path: &Path, location: Location, message: impl Into<String>) -> Diagnostic {
-    Diagnostic {
-        path: path.into(),
-        line: location.line(),
-        column: location.column(),
-        message: message.into(),
+impl Diagnostic {
+    /// What is wrong with a file as a whole.
+    #[must_use]
+    pub fn of_file(path: &Path, message: impl Into<String>) -> Self {
+        let source = Source {
+            path: path.to_owned(),
+            text: "".into(),
+        };
+        source.wrong(Location::UNKNOWN, message)
+    }
+}
+
+impl Source {
+    fn wrong(&self, location: Location, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            path: self.path.clone(),
+            line: location.line(),
+            column: location.column(),
+            field: String::new(),
+            message: message.into(),
+            text: self.text.clone(),
+        }
+    }
+
+    fn wrong_field(&self, root: &Node, field: &str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            field: field.to_owned(),
+            ..self.wrong(root.place(field), message)
+        }
+    }
+
+    fn syntax(&self, error: &serde_saphyr::Error) -> Diagnostic {
+        let location = error.location().unwrap_or(Location::UNKNOWN);
+        let text = error.to_string();
+        // The parser ends its message with the place, which a diagnostic has of its own.
+        let message = text.split(" at line ").next().unwrap_or(&text);
+        self.wrong(location, format!("not valid YAML: {message}"))
     }
 }
 
