@@ -58,12 +58,66 @@ fn build(name: &str, flags: &[&str], package: &str) -> Option<PathBuf> {
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Err(error) => error.to_string(),
     };
+    missing(name, &problem)
+}
+
+/// Skips a test loudly, or fails it under CI.
+fn missing(name: &str, problem: &str) -> Option<PathBuf> {
     assert!(
         std::env::var_os("CI").is_none(),
         "{name} was not built: {problem}"
     );
     eprintln!("SKIPPED: {name} was not built, and this test needs it: {problem}");
     None
+}
+
+/// A Python with the client of tests/clients/python; none when it cannot be had here.
+pub fn python() -> Option<&'static Path> {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BUILT.get_or_init(virtual_environment).as_deref()
+}
+
+fn virtual_environment() -> Option<PathBuf> {
+    let wanted = repository().join("tests/clients/python/requirements.txt");
+    let wanted = std::fs::read_to_string(wanted).expect("the file is there");
+    let home = cache().join("python");
+    let python = home.join("bin/python");
+    // What is written last says what was installed.
+    let installed = home.join("installed.txt");
+    if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return Some(python);
+    }
+    let made = succeeds(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&home),
+    )
+    .and_then(|()| {
+        let mut pip = Command::new(&python);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]);
+        succeeds(pip.args(wanted.split_whitespace()))
+    });
+    if let Err(problem) = made {
+        return missing("python", &problem);
+    }
+    std::fs::write(&installed, wanted).expect("written");
+    Some(python)
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Runs a client against a host, and returns whether it succeeded and what it printed.
