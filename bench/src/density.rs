@@ -109,7 +109,11 @@ fn wake(address: SocketAddr, numbers: impl Iterator<Item = usize>) -> Result<usi
         let response = client.get(&manifest::host(&name(n)), "/")?;
         let want = format!("Hello {}!\n", name(n));
         let is_good = response.status == 200 && response.body == want.as_bytes();
-        failed += usize::from(!is_good);
+        if !is_good {
+            let body = String::from_utf8_lossy(&response.body).into_owned();
+            eprintln!("{}: {} {body:?}", name(n), response.status);
+            failed += 1;
+        }
     }
     Ok(failed)
 }
