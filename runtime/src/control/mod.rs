@@ -10,5 +10,6 @@ pub mod queue;
 pub mod revisions;
 pub mod routes;
 pub mod settings;
+mod shared_map;
 pub mod snapshot;
 pub mod store;

@@ -1,11 +1,12 @@
 //! The route table that the data plane reads: built from all ingresses, swapped as a whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serve_core::meta::ObjectKey;
 use serve_core::traffic::{Ingress, RouteTable, Visibility};
 
+use super::shared_map::SharedMap;
 use crate::ingress::Shared;
 use crate::revision::Revision;
 
@@ -13,7 +14,7 @@ use crate::revision::Revision;
 #[derive(Default)]
 pub struct Published {
     table: RouteTable,
-    revisions: HashMap<ObjectKey, Arc<Revision>>,
+    revisions: SharedMap<ObjectKey, Arc<Revision>>,
 }
 
 /// Where one request goes.
@@ -39,7 +40,7 @@ pub struct Publisher {
     /// The table of all `ingresses`; a change costs what it touches, not what there is.
     table: RouteTable,
     ingresses: BTreeMap<ObjectKey, Ingress>,
-    revisions: HashMap<ObjectKey, Arc<Revision>>,
+    revisions: SharedMap<ObjectKey, Arc<Revision>>,
 }
 
 impl Publisher {
@@ -49,7 +50,7 @@ impl Publisher {
             shared,
             table: RouteTable::default(),
             ingresses: BTreeMap::new(),
-            revisions: HashMap::new(),
+            revisions: SharedMap::default(),
         }
     }
 

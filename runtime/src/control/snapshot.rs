@@ -7,17 +7,22 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serve_core::object::{DecodeError, Object};
+use tokio::time::Instant;
 
 use super::store::Store;
 use crate::tasks::Stop;
 
 /// Changes come in flocks: one write follows them all.
 const DELAY: Duration = Duration::from_millis(200);
+/// The next write comes at the earliest after so many times what the last one took: all objects are
+/// written each time, and with ten thousand of them that would leave no time for anything else.
+const PACE: u32 = 20;
 
 /// Versions that may be given after a write of the file. One write follows many changes, and a
 /// crash must not let the next run give a version again that a client has seen.
@@ -122,7 +127,7 @@ impl Snapshot {
 
     /// Writes the file whenever objects change, until the stop signal.
     pub async fn keep(self, store: Store, mut stop: Stop) {
-        let mut head = store.head();
+        let (snapshot, mut head, mut pause) = (Arc::new(self), store.head(), DELAY);
         loop {
             let stopped = tokio::select! {
                 () = stop.stopped() => true,
@@ -131,16 +136,22 @@ impl Snapshot {
             if !stopped {
                 tokio::select! {
                     () = stop.stopped() => {}
-                    () = tokio::time::sleep(DELAY) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
             }
             head.borrow_and_update();
-            if let Err(error) = self.write(&store) {
-                tracing::warn!(%error, "the state is not kept");
+            let (start, writer, objects) = (Instant::now(), snapshot.clone(), store.clone());
+            // Away from the threads that serve and reconcile: a disk takes its time.
+            let written = tokio::task::spawn_blocking(move || writer.write(&objects)).await;
+            match written {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the state is not kept"),
+                Err(error) => tracing::warn!(%error, "the state is not kept"),
             }
             if stopped {
                 return;
             }
+            pause = DELAY.max(start.elapsed() * PACE);
         }
     }
 
