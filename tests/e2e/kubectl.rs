@@ -217,3 +217,116 @@ fn a_context_is_merged_into_the_users_file_and_taken_out_again() {
     serve.signal("TERM");
     assert_eq!(serve.wait().0.code(), Some(0));
 }
+
+#[test]
+fn objects_are_shown_in_every_form() {
+    let Some(kubectl) = kubectl() else { return };
+    let serve = host();
+    std::fs::write(serve.home().join("a1.yaml"), SERVICE).expect("written");
+    let ask = |line: &str| expect(kubectl, &serve, &line.split(' ').collect::<Vec<_>>());
+    assert!(ask("create -f a1.yaml").contains("service.serving.knative.dev/a1 created"));
+    assert!(ask("wait --for=condition=Ready ksvc/a1 --timeout=100s").contains("condition met"));
+    assert_eq!(
+        ask("get ksvc a1 -o name"),
+        "service.serving.knative.dev/a1\n"
+    );
+    assert_eq!(
+        ask("get ksvc a1 -o jsonpath={.status.latestReadyRevisionName}"),
+        "a1-00001"
+    );
+    assert!(ask("get ksvc a1 -o yaml").contains("\nkind: Service\n"));
+    let json: serde_json::Value = serde_json::from_str(&ask("get ksvc -o json")).expect("JSON");
+    assert_eq!(
+        (&json["kind"], &json["items"][0]["kind"]),
+        (&"List".into(), &"Service".into())
+    );
+    assert_eq!(ask("get ksvc"), ask("get ksvc -o wide"));
+    let everywhere = ask("get ksvc -A");
+    assert!(
+        everywhere.starts_with("NAMESPACE") && everywhere.contains("\ndefault "),
+        "{everywhere}"
+    );
+    let selected = "get ksvc -o name --field-selector";
+    assert_eq!(
+        ask(&format!("{selected} metadata.name=a1")).lines().count(),
+        1
+    );
+    assert!(!ask(&format!("{selected} metadata.name=a2")).contains("a2"));
+    assert!(ask("get rev -l serving.knative.dev/service=a1").contains("a1-00001"));
+    assert!(ask("get configurations,routes").contains("route.serving.knative.dev/a1"));
+
+    assert!(ask("annotate ksvc a1 x/y=z").contains("annotated"));
+    assert!(ask("label ksvc a1 k=v").contains("labeled"));
+    let template = "jsonpath={.metadata.annotations.x/y},{.metadata.labels.k}";
+    assert_eq!(ask(&format!("get ksvc a1 -o {template}")), "z,v");
+    let patch = r#"[{"op":"replace","path":"/spec/template/spec/timeoutSeconds","value":7}]"#;
+    assert!(ask(&format!("patch ksvc a1 --type json -p {patch}")).contains("patched"));
+    assert_eq!(
+        ask("get ksvc a1 -o jsonpath={.spec.template.spec.timeoutSeconds}"),
+        "7"
+    );
+    // Knative keeps who made it, and so refuses a manifest that does not name them.
+    let refused = refuse(kubectl, &serve, &["replace", "-f", "a1.yaml"]);
+    assert!(
+        refused.contains(
+            "annotation value is immutable: metadata.annotations.serving.knative.dev/creator"
+        ),
+        "{refused}"
+    );
+    let stored = ask("get ksvc a1 -o yaml").replace("timeoutSeconds: 7", "timeoutSeconds: 300");
+    std::fs::write(serve.home().join("a1.yaml"), stored).expect("written");
+    assert!(ask("replace -f a1.yaml").contains("replaced"));
+    assert_eq!(
+        ask("get ksvc a1 -o jsonpath={.spec.template.spec.timeoutSeconds}"),
+        "300"
+    );
+    assert!(ask("cluster-info").contains("is running at https://127.0.0.1:"));
+
+    let mut waiting = Command::new(kubectl)
+        .args(["wait", "--for=delete", "ksvc/a1", "--timeout=100s"])
+        .env("KUBECONFIG", serve.kubeconfig())
+        .env("HOME", serve.home())
+        .spawn()
+        .expect("kubectl runs");
+    assert!(ask("delete ksvc a1 --wait").contains("\"a1\" deleted"));
+    assert!(waiting.wait().expect("it ends").success());
+    assert!(ask("get rev").contains("No resources found"));
+}
+
+#[test]
+fn a_watch_prints_each_change() {
+    use std::io::{BufRead, BufReader};
+
+    let Some(kubectl) = kubectl() else { return };
+    let serve = host();
+    std::fs::write(serve.home().join("a1.yaml"), SERVICE).expect("written");
+    expect(kubectl, &serve, &["create", "-f", "a1.yaml"]);
+    let mut watching = Command::new(kubectl)
+        .args(["get", "ksvc", "-w", "--request-timeout=100s"])
+        .env("KUBECONFIG", serve.kubeconfig())
+        .env("HOME", serve.home())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("kubectl runs");
+    let mut lines = BufReader::new(watching.stdout.take().expect("piped")).lines();
+    let header = lines.next().expect("a line").expect("text");
+    assert!(
+        header.starts_with("NAME") && header.ends_with("REASON"),
+        "{header}"
+    );
+    let is_ready = |line: &str| line.contains("a1-00001") && line.contains("True");
+    let mut found = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| is_ready(&line));
+    assert!(found, "it becomes ready before the watch ends");
+    let patch = "{\"spec\":{\"template\":{\"spec\":{\"containerConcurrency\":5}}}}";
+    let change = ["patch", "ksvc", "a1", "--type", "merge", "-p", patch];
+    expect(kubectl, &serve, &change);
+    found = lines
+        .map_while(Result::ok)
+        .any(|line| line.matches("a1-00002").count() == 2 && line.contains("True"));
+    assert!(found, "the change is told before the watch ends");
+    watching.kill().expect("it still runs");
+    watching.wait().expect("it ends");
+}
