@@ -31,6 +31,7 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -42,6 +43,9 @@ pub use self::pressure::Pressure;
 pub use self::replica::{Launcher, Source};
 use crate::body::Body;
 use crate::engine::{Call, Calls, Error, Link};
+
+/// How long a request waits for the end of others' instances before it asks for a place again.
+const PAUSE_WHEN_FULL: Duration = Duration::from_millis(2);
 
 /// A future of a trait object.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -385,11 +389,16 @@ impl Inner {
 
     /// Starts an instance; a full engine is asked again after idle instances made room.
     async fn try_launch(&self, id: u64) -> Result<Box<dyn Guest>, Error> {
-        // Others can take the room that was made: ask a few times, then say so.
-        const TRIES: usize = 4;
+        // Others can take the room that was made: ask some more times, then say so.
+        const TRIES: usize = 16;
         for _ in 1..TRIES {
             match self.launch.launch(id).await {
-                Err(Error::Full) if self.options.pressure.relieve().await > 0 => {}
+                Err(Error::Full) => {
+                    // Nothing was idle, or somebody else was faster and is making room just now.
+                    if self.options.pressure.relieve().await == 0 {
+                        tokio::time::sleep(PAUSE_WHEN_FULL).await;
+                    }
+                }
                 launched => return launched,
             }
         }

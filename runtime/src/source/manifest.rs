@@ -276,8 +276,24 @@ impl Source {
         let text = error.to_string();
         // The parser ends its message with the place, which a diagnostic has of its own.
         let message = text.split(" at line ").next().unwrap_or(&text);
-        self.wrong(location, format!("not valid YAML: {message}"))
+        match limit(message) {
+            Some(limit) => self.wrong(location, limit),
+            None => self.wrong(location, format!("not valid YAML: {message}")),
+        }
     }
+}
+
+/// Which limit of [`options`] a text goes beyond, as its author can act on it.
+fn limit(message: &str) -> Option<String> {
+    let breach = message.strip_prefix("budget breached: ")?;
+    let what = match breach.split(' ').next()? {
+        "Documents" => format!("more than {MAX_DOCUMENTS} documents; divide the file"),
+        "Depth" => format!("nested deeper than {MAX_DEPTH} levels"),
+        "Aliases" | "Anchors" => format!("more than {MAX_ALIASES} aliases"),
+        "Nodes" | "Events" => format!("more than {MAX_NODES} values; divide the file"),
+        _ => return None,
+    };
+    Some(what)
 }
 
 /// A YAML value and where it stands.

@@ -178,3 +178,13 @@ fn octal_numbers_are_read_as_kubernetes_does() {
         420
     );
 }
+
+#[test]
+fn a_limit_is_told_with_what_to_do() {
+    let many = "---\nkind: Service\n".repeat(MAX_DOCUMENTS + 1);
+    let wrong = parse(Path::new("a.yaml"), &many).expect_err("too many");
+    assert_eq!(wrong[0].message, "more than 256 documents; divide the file");
+    let deep = format!("a: {}1{}", "[".repeat(100), "]".repeat(100));
+    let wrong = parse(Path::new("a.yaml"), &deep).expect_err("too deep");
+    assert_eq!(wrong[0].message, "nested deeper than 64 levels");
+}
