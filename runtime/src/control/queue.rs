@@ -1,6 +1,6 @@
 //! The keys that are to be reconciled: in order of arrival, each once, now or at a later time.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
@@ -12,6 +12,8 @@ pub struct Queue {
     ready: VecDeque<Id>,
     queued: HashSet<Id>,
     later: BTreeSet<(Instant, Id)>,
+    /// When a key is due that came by [`push_by`](Self::push_by).
+    due: HashMap<Id, Instant>,
 }
 
 impl Queue {
@@ -35,10 +37,26 @@ impl Queue {
         self.later.insert((at, id));
     }
 
+    /// Adds a key when `at` has come, unless it was so before for an earlier time: for those who say
+    /// each time they look at a key when the next time is.
+    pub fn push_by(&mut self, at: Instant, id: Id) {
+        if let Some(earlier) = self.due.get(&id) {
+            if *earlier <= at {
+                return;
+            }
+            self.later.remove(&(*earlier, id.clone()));
+        }
+        self.due.insert(id.clone(), at);
+        self.later.insert((at, id));
+    }
+
     /// The next key that is due at `now`.
     pub fn pop(&mut self, now: Instant) -> Option<Id> {
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, id)) = self.later.pop_first() {
+            if let Some((at, id)) = self.later.pop_first() {
+                if self.due.get(&id) == Some(&at) {
+                    self.due.remove(&id);
+                }
                 self.push(id);
             }
         }
@@ -107,5 +125,26 @@ mod tests {
         assert_eq!(queue.next_at(), Some(due));
         assert_eq!(queue.pop(due), Some(id("late")));
         assert_eq!(queue.next_at(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earliest_time_of_a_key_counts() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        for seconds in [7, 5, 9, 5] {
+            queue.push_by(after(seconds), id("a"));
+        }
+        queue.push_by(after(6), id("b"));
+        assert_eq!(queue.next_at(), Some(after(5)));
+        assert_eq!(queue.pop(after(5)), Some(id("a")));
+        assert_eq!(
+            queue.next_at(),
+            Some(after(6)),
+            "the later times are forgotten"
+        );
+        queue.push_by(after(8), id("a"));
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop(after(20))).collect();
+        assert_eq!(popped, [id("b"), id("a")]);
     }
 }

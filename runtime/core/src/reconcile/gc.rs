@@ -1,7 +1,7 @@
 //! Garbage collection of Revisions that no Route names any more.
 //!
 //! Input: a Configuration, its Revisions, the settings and the time. Output: the Revisions to
-//! delete.
+//! delete, and when to look again.
 //!
 //! # Source
 //!
@@ -47,6 +47,36 @@ pub fn collect<'a>(
         .iter()
         .map(|revision| revision.metadata.name.as_str())
         .collect()
+}
+
+/// How long until [`collect`] may find more, if nothing but the time changes; `None` when it will
+/// not. The Revisions are those that it left.
+#[must_use]
+pub fn next(
+    configuration: &Configuration,
+    revisions: &[&Revision],
+    settings: &Gc,
+    now: Timestamp,
+) -> Option<Duration> {
+    let idle = || revisions.iter().filter(|r| !is_active(r, configuration));
+    if idle().count() <= index(settings.min_non_active_revisions) {
+        return None;
+    }
+    let times = idle().filter_map(|revision| stale_at(revision, settings));
+    let next = times.filter(|at| *at > now).min()?;
+    Some(next.since(now))
+}
+
+/// When a Revision becomes older than both times, as far as they are enabled.
+fn stale_at(revision: &Revision, settings: &Gc) -> Option<Timestamp> {
+    let at = |retain: Option<Duration>, point: Option<Timestamp>| {
+        retain.map(|retain| point.unwrap_or_default() + retain)
+    };
+    let created = revision.metadata.creation_timestamp;
+    at(settings.retain_since_create_time, created).max(at(
+        settings.retain_since_last_active_time,
+        last_active(revision),
+    ))
 }
 
 /// Whether a Revision must stay: the latest ready one, one that asks for it, and all that the

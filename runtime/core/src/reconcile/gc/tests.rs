@@ -191,3 +191,44 @@ fn without_a_state_change_the_creation_counts() {
     );
     assert_eq!(got, ["a"]);
 }
+
+#[test]
+fn the_next_look_is_when_the_next_revision_becomes_stale() {
+    let given = [idle("a", 90, 40), idle("b", 30, 5), idle("c", 500, 500)];
+    let revisions: Vec<_> = given.iter().collect();
+    let seconds = |settings: &Gc| {
+        let next = next(&configuration(), &revisions, settings, NOW);
+        next.map(|next| next.as_secs())
+    };
+    for (name, settings, want) in [
+        ("both_times", settings(Some(100), 0, None), Some(60)),
+        ("as_many_as_may_stay", settings(Some(100), 3, None), None),
+        (
+            "one_more_than_may_stay",
+            settings(Some(100), 2, None),
+            Some(60),
+        ),
+        ("disabled", settings(None, 0, None), None),
+        (
+            "by_creation",
+            Gc {
+                retain_since_last_active_time: None,
+                ..settings(Some(100), 0, None)
+            },
+            Some(10),
+        ),
+        ("all_are_stale", settings(Some(5), 0, None), None),
+    ] {
+        assert_eq!(seconds(&settings), want, "{name}");
+    }
+    let active = Revision::default();
+    assert_eq!(
+        next(
+            &configuration(),
+            &[&active],
+            &settings(Some(1), 0, None),
+            NOW
+        ),
+        None
+    );
+}
