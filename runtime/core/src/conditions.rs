@@ -65,6 +65,10 @@ pub const ALL_TRAFFIC_ASSIGNED: &str = "AllTrafficAssigned";
 pub const INGRESS_READY: &str = "IngressReady";
 pub const CERTIFICATE_PROVISIONED: &str = "CertificateProvisioned";
 
+// Of a DomainMapping, with the two above.
+pub const DOMAIN_CLAIMED: &str = "DomainClaimed";
+pub const REFERENCE_RESOLVED: &str = "ReferenceResolved";
+
 /// The severity of a condition that the happy one does not depend on.
 const INFO: &str = "Info";
 /// Reason of the happy condition while nothing is known about a new generation.
@@ -88,6 +92,14 @@ impl Set {
     };
     pub const ROUTE: Self = Self {
         dependents: &[ALL_TRAFFIC_ASSIGNED, INGRESS_READY, CERTIFICATE_PROVISIONED],
+    };
+    pub const DOMAIN_MAPPING: Self = Self {
+        dependents: &[
+            DOMAIN_CLAIMED,
+            REFERENCE_RESOLVED,
+            INGRESS_READY,
+            CERTIFICATE_PROVISIONED,
+        ],
     };
 
     pub const POD_AUTOSCALER: Self = Self {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Service ──► Configuration ──► Revision ◄── facts of the data plane
-//!      └──────► Route ──► Ingress of the data plane, routing state of Revisions
+//!      └──────► Route ──► Ingress of the data plane, routing state of Revisions, placeholders
+//!   DomainMapping ──► mapping of the data plane, ClusterDomainClaim
 //! ```
 //!
 //! Each is a function of a view, which holds all that it looks at, and the time. Invariants: it is
@@ -11,6 +12,7 @@
 //! view changes.
 
 pub mod configuration;
+pub mod domain_mapping;
 pub mod gc;
 pub mod revision;
 pub mod route;

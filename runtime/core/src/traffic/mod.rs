@@ -88,6 +88,20 @@ pub struct Target {
     pub percent: u8,
 }
 
+/// A domain that leads to a host of the cluster: what the data plane publishes for one
+/// DomainMapping. Its name has a dot, so that it is never that of a Route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mapping {
+    /// The DomainMapping.
+    pub key: ObjectKey,
+    /// When it was made: where two claim one host, the oldest has it.
+    pub created: Option<Timestamp>,
+    /// Lower case, without port.
+    pub domain: String,
+    /// The cluster-local host that it leads to: `name.namespace.svc.cluster.local`.
+    pub host: String,
+}
+
 impl Ingress {
     /// Whether `other` routes each request in the same way. What they remember may differ.
     #[must_use]

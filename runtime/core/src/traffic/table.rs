@@ -1,7 +1,7 @@
 //! The table that tells which Route a request is for.
 //!
-//! Input: the [`Ingress`] of each Route. Output: for a host, the [`Entry`] with the Revisions that
-//! answer. A table never changes; a changed Route makes a new table, which shares what stayed the
+//! Input: the [`Ingress`] of each Route, the [`Mapping`] of each domain. Output: for a host, the
+//! [`Entry`] with the Revisions that answer. A table never changes; a changed Route makes a new table, which shares what stayed the
 //! same with the old one, so that it costs the same at ten hosts and at a hundred thousand.
 //!
 //! Invariants: an entry has at least one target; of several claims on one host the oldest Route's
@@ -12,7 +12,7 @@ use std::collections::hash_map;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use super::{Ingress, Target, Visibility, pick};
+use super::{Ingress, Mapping, Target, Visibility, pick};
 use crate::meta::ObjectKey;
 use crate::time::Timestamp;
 
@@ -44,7 +44,15 @@ struct Claims {
 struct Claim {
     rank: Rank,
     visibility: Visibility,
-    entry: Arc<Entry>,
+    leads_to: Goal,
+}
+
+/// Where a host leads.
+#[derive(Clone, Debug)]
+enum Goal {
+    Entry(Arc<Entry>),
+    /// To wherever this host of the table does, within the cluster.
+    Host(Arc<str>),
 }
 
 /// The lowest one has the host: the oldest Route, and the main host before a tag's.
@@ -76,8 +84,8 @@ impl Entry {
 
     /// The tag whose host or header was asked for; `None` on the main host's default split.
     #[must_use]
-    pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+    pub fn tag(&self) -> Option<&Arc<str>> {
+        self.tag.as_ref()
     }
 
     /// Never empty.
@@ -133,6 +141,30 @@ impl RouteTable {
         table
     }
 
+    /// The table in which one domain leads elsewhere: `old` as it was mapped before, `None` for a
+    /// new one; `new` as it is, `None` for one that is no longer mapped.
+    #[must_use]
+    pub fn remap(&self, old: Option<&Mapping>, new: Option<&Mapping>) -> Self {
+        let mut table = self.clone();
+        if let Some(old) = old {
+            table.give_up(&old.domain, &old.key);
+        }
+        if let Some(new) = new {
+            let claim = Claim {
+                rank: Rank {
+                    has_no_time: new.created.is_none(),
+                    created: new.created,
+                    route: new.key.clone(),
+                    tag: None,
+                },
+                visibility: Visibility::Public,
+                leads_to: Goal::Host(new.host.as_str().into()),
+            };
+            table.claim(&new.domain, claim);
+        }
+        table
+    }
+
     /// How many hosts are served.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -159,12 +191,24 @@ impl RouteTable {
     ) -> Option<&Entry> {
         let mut buffer = [0; LONGEST_HOST];
         let host = normalize(host, &mut buffer)?;
-        let claim = &self.shards.get(self.shard_of(host))?.get(host)?.first;
+        let claim = self.claimant(host)?;
         if claim.visibility == Visibility::ClusterLocal && listener == Visibility::Public {
             return None;
         }
-        let tagged = tag_header.and_then(|tag| claim.entry.tagged(tag));
-        Some(tagged.unwrap_or(&claim.entry))
+        let goal = match &claim.leads_to {
+            // One step and no more, so that nothing leads in a circle.
+            Goal::Host(host) => &self.claimant(host)?.leads_to,
+            entry @ Goal::Entry(_) => entry,
+        };
+        let Goal::Entry(entry) = goal else {
+            return None;
+        };
+        let tagged = tag_header.and_then(|tag| entry.tagged(tag));
+        Some(tagged.unwrap_or(entry))
+    }
+
+    fn claimant(&self, host: &str) -> Option<&Claim> {
+        Some(&self.shards.get(self.shard_of(host))?.get(host)?.first)
     }
 
     fn shard_of(&self, host: &str) -> usize {
@@ -191,29 +235,37 @@ impl RouteTable {
                     tag: tag.clone(),
                 },
                 visibility: host.visibility,
-                entry: entry.clone(),
+                leads_to: Goal::Entry(entry.clone()),
             };
-            match self.shard_mut(&host.host).entry(host.host.as_str().into()) {
-                hash_map::Entry::Occupied(mut claims) => claims.get_mut().add(claim),
-                hash_map::Entry::Vacant(place) => {
-                    place.insert(Claims {
-                        first: claim,
-                        others: Vec::new(),
-                    });
-                }
-            }
+            self.claim(&host.host, claim);
         }
     }
 
     fn remove(&mut self, ingress: &Ingress) {
         for host in &ingress.hosts {
-            let shard = self.shard_mut(&host.host);
-            let Some(claims) = shard.get_mut(host.host.as_str()) else {
-                continue;
-            };
-            if !claims.remove(&ingress.route) {
-                shard.remove(host.host.as_str());
+            self.give_up(&host.host, &ingress.route);
+        }
+    }
+
+    fn claim(&mut self, host: &str, claim: Claim) {
+        match self.shard_mut(host).entry(host.into()) {
+            hash_map::Entry::Occupied(mut claims) => claims.get_mut().add(claim),
+            hash_map::Entry::Vacant(place) => {
+                place.insert(Claims {
+                    first: claim,
+                    others: Vec::new(),
+                });
             }
+        }
+    }
+
+    /// Takes away the claims that a Route or mapping has on a host.
+    fn give_up(&mut self, host: &str, claimant: &ObjectKey) {
+        let shard = self.shard_mut(host);
+        if let Some(claims) = shard.get_mut(host)
+            && !claims.remove(claimant)
+        {
+            shard.remove(host);
         }
     }
 }

@@ -308,3 +308,65 @@ fn many_changes_make_the_same_table_as_one_build() {
         }
     }
 }
+
+fn mapping(domain: &str, host: &str, created: i64) -> Mapping {
+    Mapping {
+        key: ObjectKey::new("ns", domain),
+        created: Some(Timestamp::from_unix_seconds(created)),
+        domain: domain.to_owned(),
+        host: host.to_owned(),
+    }
+}
+
+#[test]
+fn a_mapped_domain_leads_to_where_its_host_leads_now() {
+    let one = ingress("a", 1);
+    let shop = mapping("shop.example", "a.ns.svc", 2);
+    let table = RouteTable::default().remap(None, Some(&shop));
+    assert_eq!(
+        found(&table, "shop.example", Public, None),
+        "404",
+        "no Route yet"
+    );
+    let table = table.replace(None, Some(&one));
+    // The host is cluster-local, the domain is not.
+    assert_eq!(found(&table, "a.ns.svc", Public, None), "404");
+    assert_eq!(found(&table, "Shop.Example:80", Public, None), "a/a-1");
+    assert_eq!(
+        found(&table, "shop.example", Public, Some("old")),
+        "a/a-1 old"
+    );
+
+    let tagged = mapping("shop.example", "old-a.ns.svc", 2);
+    let table = table.remap(Some(&shop), Some(&tagged));
+    assert_eq!(
+        found(&table, "shop.example", ClusterLocal, None),
+        "a/a-1 old"
+    );
+    let table = table.remap(Some(&tagged), None);
+    assert_eq!(found(&table, "shop.example", Public, None), "404");
+    assert_eq!(table.len(), 4, "the Route's hosts stay");
+}
+
+#[test]
+fn domains_lead_one_step_and_the_oldest_has_them() {
+    let route = ingress("a", 10);
+    let first = mapping("x.example", "y.example", 1);
+    let second = mapping("y.example", "x.example", 1);
+    let table = RouteTable::build([&route])
+        .remap(None, Some(&first))
+        .remap(None, Some(&second));
+    assert_eq!(found(&table, "x.example", Public, None), "404", "a circle");
+
+    let other = ingress("b", 5);
+    let taken = "a.ns.localhost";
+    for (created, want) in [(11, "a/a-1"), (9, "b/b-1")] {
+        let table = RouteTable::build([&route, &other])
+            .remap(None, Some(&mapping(taken, "b.ns.svc", created)));
+        assert_eq!(
+            found(&table, taken, Public, None),
+            want,
+            "made at {created}"
+        );
+    }
+}
