@@ -8,7 +8,7 @@
 //!
 //! Nothing here is lost when the task ends: all of it can be made again from the store.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serve_core::api::{Configuration, Revision, Route, RouteStatus, Service};
@@ -32,6 +32,7 @@ use super::naming::Naming;
 use super::observe::Fact;
 use super::publish::Publisher;
 use super::queue::Queue;
+use super::readers::Readers;
 use super::revisions::Revisions;
 use super::routes::{Around, Routes};
 use super::settings::Live;
@@ -45,15 +46,16 @@ const CLIENT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The controller's state. One task owns it.
 pub struct Controller {
-    store: Store,
-    clock: Clock,
-    naming: Naming,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) naming: Naming,
     settings: Live,
-    publisher: Publisher,
-    queue: Queue,
+    pub(super) publisher: Publisher,
+    pub(super) queue: Queue,
     /// The version up to which events were seen.
     seen: u64,
     routes: Routes,
+    pub(super) mapping_readers: Readers,
     revisions: Revisions,
     recorder: Recorder,
     facts: UnboundedReceiver<Fact>,
@@ -81,6 +83,7 @@ impl Controller {
             queue: Queue::default(),
             seen: 0,
             routes: Routes::default(),
+            mapping_readers: Readers::default(),
             revisions,
             recorder: Recorder::default(),
             facts,
@@ -134,15 +137,32 @@ impl Controller {
             Err(gone) => {
                 tracing::warn!(%gone, "events were missed; all objects are reconciled");
                 self.seen = self.store.revision();
-                self.settings.refresh(&self.store);
+                self.refresh_settings();
                 self.push_all(&[
                     Kind::Revision,
                     Kind::Configuration,
                     Kind::Route,
                     Kind::Service,
+                    Kind::DomainMapping,
                 ]);
             }
         }
+    }
+
+    /// Reads the settings again, and gives the data plane those that it looks at. Returns whether
+    /// anything changed.
+    fn refresh_settings(&mut self) -> bool {
+        let changed = self.settings.refresh(&self.store);
+        if changed {
+            let by_header = self
+                .naming
+                .settings
+                .borrow()
+                .features
+                .tag_header_based_routing;
+            self.publisher.use_tag_header(by_header.is_enabled());
+        }
+        changed
     }
 
     fn push_all(&mut self, kinds: &[Kind]) {
@@ -159,14 +179,26 @@ impl Controller {
         if id.0.is_volatile() {
             return self.follow_volatile(event);
         }
-        if Live::concerns(&id) && self.settings.refresh(&self.store) {
+        if Live::concerns(&id) && self.refresh_settings() {
             tracing::info!(name = id.1.name, "settings changed");
-            self.push_all(&[Kind::Revision, Kind::Route]);
+            self.push_all(&[
+                Kind::Revision,
+                Kind::Configuration,
+                Kind::Route,
+                Kind::DomainMapping,
+            ]);
         }
         if matches!(id.0, Kind::ConfigMap | Kind::Secret) {
             for key in self.revisions.retry(&id.1.namespace) {
                 self.queue.push((Kind::Revision, key));
             }
+        }
+        // A Route has just made it, and is not to come before its own status.
+        let is_new_placeholder = id.0 == Kind::KubernetesService
+            && event.change == Change::Added
+            && event.object.metadata().controller().is_some();
+        if is_new_placeholder {
+            return;
         }
         if let Some(owner) = event.object.metadata().controller()
             && let Some(kind) = Kind::find(&owner.api_version, &owner.kind)
@@ -183,8 +215,11 @@ impl Controller {
         for route in self.routes.readers(&id) {
             self.queue.push((Kind::Route, route));
         }
+        for mapping in self.mapping_readers.of(&id) {
+            self.queue.push((Kind::DomainMapping, mapping));
+        }
         if event.change == Change::Deleted {
-            self.forget(&id, &event.object.metadata().uid);
+            self.forget(&id, &event.object);
         }
         if event.by_client && event.change != Change::Deleted && id.0 == Kind::Service {
             self.queue.push_at(Instant::now() + CLIENT_PAUSE, id);
@@ -225,7 +260,8 @@ impl Controller {
         !known.is_empty() && *known != configuration.status.latest_ready_revision_name
     }
 
-    fn forget(&mut self, id: &Id, uid: &str) {
+    fn forget(&mut self, id: &Id, object: &Object) {
+        let uid = &object.metadata().uid;
         match id.0 {
             Kind::Route => {
                 self.routes.forget(&id.1);
@@ -245,6 +281,14 @@ impl Controller {
                         let _ = store.delete(Kind::Pod, &pod, None);
                     }
                 });
+            }
+            Kind::DomainMapping => {
+                // Another one of this name may be there already, and has what this one had.
+                if let Ok(mapping) = object.try_into()
+                    && self.store.get(id.0, &id.1).is_none()
+                {
+                    self.forget_domain_mapping(mapping);
+                }
             }
             _ => {}
         }
@@ -278,7 +322,8 @@ impl Controller {
             Object::Dynamic(object) if object.kind == Kind::Event => {
                 self.recorder.expire(&self.store, self.clock.now());
             }
-            Object::DomainMapping(_) | Object::Dynamic(_) => {}
+            Object::DomainMapping(mapping) => self.reconcile_domain_mapping(mapping),
+            Object::Dynamic(_) => {}
         }
     }
 
@@ -331,12 +376,36 @@ impl Controller {
             },
             self.clock.now(),
         );
-        self.carry_out(
-            (Kind::Configuration, key),
-            meta,
-            plan,
-            Status::Configuration,
-        );
+        let id = (Kind::Configuration, key);
+        if self.carry_out(id.clone(), meta, plan, Status::Configuration) {
+            self.collect_garbage(id, configuration, &revisions);
+        }
+    }
+
+    /// Deletes the Revisions of a Configuration that no Route has needed for long enough, and comes
+    /// back when there may be more.
+    fn collect_garbage(&mut self, id: Id, configuration: &Configuration, revisions: &[&Revision]) {
+        let settings = self.naming.settings.borrow().gc.clone();
+        let now = self.clock.now();
+        let uid = &configuration.metadata.uid;
+        let mut own = revisions.to_vec();
+        own.retain(|revision| revision.metadata.is_controlled_by(uid));
+        let old = reconcile::gc::collect(configuration, &own, &settings, now);
+        for name in &old {
+            let key = ObjectKey::new(&id.1.namespace, *name);
+            tracing::info!(
+                namespace = key.namespace,
+                name = key.name,
+                "an old revision is deleted"
+            );
+            if let Err(error) = self.store.delete(Kind::Revision, &key, None) {
+                tracing::debug!(%error, "an old revision was gone before");
+            }
+        }
+        own.retain(|revision| !old.contains(&revision.metadata.name.as_str()));
+        if let Some(delay) = reconcile::gc::next(configuration, &own, &settings, now) {
+            self.queue.push_by(Instant::now() + delay, id);
+        }
     }
 
     fn reconcile_revision(&mut self, revision: &Revision) {
@@ -369,7 +438,7 @@ impl Controller {
 
     fn reconcile_route(&mut self, route: &Route) {
         let key = route.metadata.key();
-        let around = Around::read(&self.store, route);
+        let around = Around::read(&self.store, route, &self.names_of(route));
         let before = self.routes.state(&key).cloned().unwrap_or_default();
         self.routes.set_reads(&key, around.reads.clone());
         let now = self.clock.now();
@@ -377,8 +446,12 @@ impl Controller {
             self.plan_route(route, &around, before.ingress.as_ref(), before.state, now);
         let mut state = before.state;
         if let Some(wanted) = wanted {
-            if before.ingress.as_ref() != Some(&wanted) {
+            if !before
+                .ingress
+                .is_some_and(|before| before.routes_like(&wanted))
+            {
                 // The reconciler saw that, and its status says that nobody has looked at them yet.
+                // What only remembers more needs no looking at.
                 state = IngressState::NotConfigured;
             }
             let next = match state {
@@ -397,6 +470,17 @@ impl Controller {
         }
     }
 
+    /// The names that a Route and its tags have within the cluster, as far as they can be made.
+    fn names_of(&self, route: &Route) -> BTreeSet<String> {
+        let tags = route.spec.traffic.iter().map(|target| target.tag.as_str());
+        self.naming.with(&route.metadata, |naming| {
+            let names = tags.chain([""]);
+            names
+                .filter_map(|tag| naming.name(&route.metadata, tag).ok())
+                .collect()
+        })
+    }
+
     fn plan_route(
         &self,
         route: &Route,
@@ -407,6 +491,7 @@ impl Controller {
     ) -> (Plan<RouteStatus>, Option<Ingress>) {
         let configurations: Vec<_> = around.configurations.iter().collect();
         let revisions: Vec<_> = around.revisions.iter().collect();
+        let services: Vec<_> = around.services.iter().collect();
         self.naming.with(&route.metadata, |naming| {
             reconcile::route::route(
                 &reconcile::route::View {
@@ -415,7 +500,7 @@ impl Controller {
                     revisions: &revisions,
                     ingress,
                     ingress_state,
-                    placeholder_visibility: &BTreeMap::new(),
+                    services: &services,
                     naming,
                     rollout_duration: self.naming.settings.borrow().network.rollout_duration,
                 },
@@ -426,7 +511,7 @@ impl Controller {
 
     /// Writes what a reconciler planned. When the store refuses one, nothing after it is written
     /// and the key is looked at again: somebody else was faster.
-    fn carry_out<S>(
+    pub(super) fn carry_out<S>(
         &mut self,
         id: Id,
         read: &ObjectMeta,
@@ -477,7 +562,7 @@ impl Controller {
         }
     }
 
-    fn write(&self, write: Write) -> Result<(), store::Error> {
+    pub(super) fn write(&self, write: Write) -> Result<(), store::Error> {
         match write {
             Write::Create(object) => self.store.create(object).map(drop),
             Write::Update(object) => self.store.update(object).map(drop),

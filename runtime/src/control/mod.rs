@@ -2,11 +2,13 @@
 
 pub mod controller;
 pub mod events;
+pub mod mappings;
 pub mod mirror;
 pub mod naming;
 pub mod observe;
 pub mod publish;
 pub mod queue;
+pub mod readers;
 pub mod revisions;
 pub mod routes;
 pub mod settings;

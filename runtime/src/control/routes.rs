@@ -7,17 +7,18 @@ use serve_core::api::{Configuration, Revision, Route};
 use serve_core::keys;
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
-use serve_core::object::Object;
+use serve_core::object::{Dynamic, Object};
 use serve_core::reconcile::route::IngressState;
 use serve_core::traffic::Ingress;
 
+use super::readers::Readers;
 use super::store::{Id, Store};
 
 /// All Routes that were reconciled.
 #[derive(Default)]
 pub struct Routes {
     states: HashMap<ObjectKey, State>,
-    readers: HashMap<Id, BTreeSet<ObjectKey>>,
+    readers: Readers,
 }
 
 /// The state of one Route's rules.
@@ -26,18 +27,12 @@ pub struct State {
     /// The rules that are wanted.
     pub ingress: Option<Ingress>,
     pub state: IngressState,
-    reads: BTreeSet<Id>,
 }
 
 impl Routes {
     /// The Routes that look at this object.
     pub fn readers(&self, id: &Id) -> Vec<ObjectKey> {
-        self.readers
-            .get(id)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        self.readers.of(id)
     }
 
     pub fn state(&self, route: &ObjectKey) -> Option<&State> {
@@ -46,42 +41,18 @@ impl Routes {
 
     /// Sets how far a Route's rules are.
     pub fn set(&mut self, route: &ObjectKey, ingress: Ingress, state: IngressState) {
-        let entry = self.states.entry(route.clone()).or_default();
-        entry.ingress = Some(ingress);
-        entry.state = state;
+        let ingress = Some(ingress);
+        self.states.insert(route.clone(), State { ingress, state });
     }
 
     /// Notes what a Route looks at from now on.
     pub fn set_reads(&mut self, route: &ObjectKey, reads: BTreeSet<Id>) {
-        let state = self.states.entry(route.clone()).or_default();
-        for id in state.reads.difference(&reads) {
-            remove_reader(&mut self.readers, id, route);
-        }
-        for id in reads.difference(&state.reads) {
-            self.readers
-                .entry(id.clone())
-                .or_default()
-                .insert(route.clone());
-        }
-        state.reads = reads;
+        self.readers.set(route, reads);
     }
 
     pub fn forget(&mut self, route: &ObjectKey) {
-        let Some(state) = self.states.remove(route) else {
-            return;
-        };
-        for id in &state.reads {
-            remove_reader(&mut self.readers, id, route);
-        }
-    }
-}
-
-fn remove_reader(readers: &mut HashMap<Id, BTreeSet<ObjectKey>>, id: &Id, route: &ObjectKey) {
-    if let Some(routes) = readers.get_mut(id) {
-        routes.remove(route);
-        if routes.is_empty() {
-            readers.remove(id);
-        }
+        self.states.remove(route);
+        self.readers.forget(route);
     }
 }
 
@@ -90,14 +61,16 @@ fn remove_reader(readers: &mut HashMap<Id, BTreeSet<ObjectKey>>, id: &Id, route:
 pub struct Around {
     pub configurations: Vec<Configuration>,
     pub revisions: Vec<Revision>,
+    pub services: Vec<Dynamic>,
     /// All that was looked for, whether it is there or not.
     pub reads: BTreeSet<Id>,
 }
 
 impl Around {
     /// Reads the Configurations and Revisions that a Route names, those that these lead to, and
-    /// those that carry a note of the Route.
-    pub fn read(store: &Store, route: &Route) -> Self {
+    /// those that carry a note of the Route; and the Kubernetes Services with these names, and those
+    /// that the Route has.
+    pub fn read(store: &Store, route: &Route, names: &BTreeSet<String>) -> Self {
         let mut around = Self::default();
         let namespace = &route.metadata.namespace;
         let key = |name: &str| ObjectKey::new(namespace, name);
@@ -120,6 +93,12 @@ impl Around {
             .collect();
         for key in configurations.into_iter().map(key).chain(made_by) {
             around.add_configuration(store, key);
+        }
+        for name in names {
+            around.add_service(store, key(name));
+        }
+        for service in store.controlled_by(&route.metadata.uid, Kind::KubernetesService) {
+            around.add_service(store, service.key());
         }
         around
     }
@@ -149,6 +128,17 @@ impl Around {
             && let Object::Revision(revision) = &*object
         {
             self.revisions.push(Revision::clone(revision));
+        }
+    }
+
+    fn add_service(&mut self, store: &Store, key: ObjectKey) {
+        if !self.reads.insert((Kind::KubernetesService, key.clone())) {
+            return;
+        }
+        if let Some(object) = store.get(Kind::KubernetesService, &key)
+            && let Object::Dynamic(service) = &*object
+        {
+            self.services.push(Dynamic::clone(service));
         }
     }
 }

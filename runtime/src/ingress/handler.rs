@@ -70,9 +70,9 @@ async fn answer(
 
     let published = shared.published.load();
     let target = published
-        .pick(host, origin.listener, fastrand::u64(..))
+        .pick(host, origin.listener, request.headers(), fastrand::u64(..))
         .ok_or_else(|| Failure::UnknownHost(host.to_owned()))?;
-    let revision = target.revision.clone();
+    let (revision, split) = (target.revision.clone(), target.split);
     drop(published);
 
     if let Some(answer) = answer_probe(shared, request.headers()) {
@@ -81,6 +81,7 @@ async fn answer(
     check_wishes(asked, &mut request)?;
     use_origin_form(asked, &mut request);
     headers::prepare(request.headers_mut(), origin.client);
+    split.tell(request.headers_mut());
 
     let response = match revision.call(request, asked, origin.core).await {
         Ok(response) => finish(asked, response).await,

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
@@ -17,6 +18,9 @@ use serve_core::keys;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+const TAG: HeaderName = HeaderName::from_static(keys::TAG_HEADER);
+const DEFAULT_ROUTE: HeaderName = HeaderName::from_static(keys::DEFAULT_ROUTE_HEADER);
 
 /// Every request passes the activator here.
 const PROXY_REQUEST: HeaderName = HeaderName::from_static(keys::PROXY_REQUEST_HEADER);
@@ -36,7 +40,7 @@ const OURS: [HeaderName; 5] = [
     HeaderName::from_static(keys::ORIGINAL_HOST_HEADER),
     HeaderName::from_static(keys::REVISION_HEADER),
     HeaderName::from_static(keys::NAMESPACE_HEADER),
-    HeaderName::from_static(keys::DEFAULT_ROUTE_HEADER),
+    DEFAULT_ROUTE,
     HeaderName::from_static(keys::NETWORK_HASH_HEADER),
 ];
 
@@ -48,9 +52,37 @@ pub fn prepare(headers: &mut HeaderMap, client: IpAddr) {
     for name in OURS {
         headers.remove(name);
     }
-    headers.remove(keys::TAG_HEADER);
     headers.insert(PROXY_REQUEST, HeaderValue::from_static("activator"));
     add_forwarding(headers, client);
+}
+
+/// What a guest is told of how the split of its Route chose it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Nothing, and neither is a tag that the client sent: tags by header are switched off.
+    Untold,
+    /// The request was for the main host and named no tag that the Route has.
+    Default,
+    /// The tag's host was asked for, or the tag by header.
+    Tag(Arc<str>),
+}
+
+impl Split {
+    /// Tells a guest, after [`prepare`].
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Untold => drop(headers.remove(TAG)),
+            Self::Default => {
+                headers.insert(DEFAULT_ROUTE, HeaderValue::from_static("true"));
+            }
+            Self::Tag(tag) => {
+                // A tag is part of a host, so it is always a value.
+                if let Ok(tag) = HeaderValue::from_str(tag) {
+                    headers.insert(TAG, tag);
+                }
+            }
+        }
+    }
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -210,7 +242,6 @@ mod tests {
                 given: &[
                     ("knative-serving-revision", "r"),
                     ("knative-serving-namespace", "n"),
-                    ("knative-serving-tag", "t"),
                     ("knative-serving-default-route", "true"),
                     ("k-original-host", "h"),
                     ("k-network-hash", "x"),
@@ -244,6 +275,38 @@ mod tests {
             },
         ];
         cases.iter().for_each(check);
+    }
+
+    #[test]
+    fn the_guest_is_told_how_it_was_chosen() {
+        let tag = |tag: &str| Split::Tag(tag.into());
+        for (name, sent, split, want) in [
+            ("off", "t", Split::Untold, (None, None)),
+            ("a_tag_host", "", tag("t"), (Some("t"), None)),
+            ("a_tag_by_header", "t", tag("t"), (Some("t"), None)),
+            ("another_ones_tag_host", "x", tag("t"), (Some("t"), None)),
+            ("the_main_host", "", Split::Default, (None, Some("true"))),
+            (
+                "an_unknown_tag",
+                "x",
+                Split::Default,
+                (Some("x"), Some("true")),
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !sent.is_empty() {
+                headers.insert(TAG, HeaderValue::from_static(sent));
+            }
+            headers.insert(DEFAULT_ROUTE, HeaderValue::from_static("forged"));
+            prepare(&mut headers, IpAddr::from([127, 0, 0, 1]));
+            split.tell(&mut headers);
+            let text = |name| {
+                headers
+                    .get(name)
+                    .map(|value| value.to_str().expect("ASCII"))
+            };
+            assert_eq!((text(TAG), text(DEFAULT_ROUTE)), want, "{name}");
+        }
     }
 
     #[test]

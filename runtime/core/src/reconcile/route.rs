@@ -19,9 +19,10 @@
 //! knative/serving pkg/reconciler/route/**, pkg/apis/serving/v1/route_lifecycle.go, and
 //! knative/networking pkg/apis/networking/v1alpha1/ingress_lifecycle.go.
 
+mod placeholders;
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use self::rules::Rules;
@@ -32,6 +33,7 @@ use crate::conditions::{
 };
 use crate::keys;
 use crate::meta::ObjectKey;
+use crate::object::Dynamic;
 use crate::time::Timestamp;
 use crate::traffic::build::{self, Assigned, Candidates};
 use crate::traffic::hosts::{self, Naming};
@@ -52,9 +54,9 @@ pub struct View<'a> {
     pub ingress: Option<&'a Ingress>,
     /// How far the data plane is with `ingress`.
     pub ingress_state: IngressState,
-    /// Values of the visibility label on the placeholder Services, by tag; the empty tag is the
-    /// Route's own.
-    pub placeholder_visibility: &'a BTreeMap<String, String>,
+    /// Kubernetes Services of the namespace; at least those with the names of the Route and its tags,
+    /// and those that the Route controls.
+    pub services: &'a [&'a Dynamic],
     pub naming: Naming<'a>,
     /// How long a new Revision takes to get all requests, for Routes that do not say:
     /// `rollout-duration` of config-network.
@@ -91,7 +93,8 @@ pub fn route(view: &View<'_>, now: Timestamp) -> (Plan<RouteStatus>, Option<Ingr
     let mut conditions = Manager::begin(Set::ROUTE, &before.conditions, new_generation);
 
     let ingress = match assign(view, &mut status, now) {
-        Ok(rules) => {
+        Ok((rules, writes)) => {
+            plan.writes = writes;
             conditions.mark_true(ALL_TRAFFIC_ASSIGNED);
             show_ingress(view, &rules, &mut conditions);
             plan.events = created_events(view, &rules.ingress);
@@ -107,6 +110,16 @@ pub fn route(view: &View<'_>, now: Timestamp) -> (Plan<RouteStatus>, Option<Ingr
             }
             None
         }
+        Err(Unassigned::Service(name)) => {
+            conditions.mark_true(ALL_TRAFFIC_ASSIGNED);
+            let message =
+                format!("There is an existing placeholder Service \"{name}\" that we do not own.");
+            conditions.mark_false(INGRESS_READY, "NotOwned", &message);
+            let route = &metadata.name;
+            let message = format!("route: \"{route}\" does not own Service: \"{name}\"");
+            plan.events.push(Event::warning("InternalError", message));
+            None
+        }
         Err(Unassigned::Host(error)) => {
             let message = error.to_string();
             conditions.mark_false(ALL_TRAFFIC_ASSIGNED, "ErrorConfig", &message);
@@ -116,7 +129,8 @@ pub fn route(view: &View<'_>, now: Timestamp) -> (Plan<RouteStatus>, Option<Ingr
     };
     status.conditions = conditions.finish(now);
     status.observed_generation = Some(metadata.generation);
-    plan.writes = routing_state::sync(view.route, &status, view.candidates(), now);
+    let notes = routing_state::sync(view.route, &status, view.candidates(), now);
+    plan.writes.extend(notes);
     plan.set_status(before, status);
     (plan, ingress)
 }
@@ -138,6 +152,8 @@ pub fn forget(
 
 enum Unassigned {
     Target(build::TargetError),
+    /// Another one's Kubernetes Service has a name that the Route needs.
+    Service(String),
     Host(hosts::Error),
 }
 
@@ -153,10 +169,16 @@ impl From<hosts::Error> for Unassigned {
     }
 }
 
-/// Fills in URL, address and traffic, and makes the rules. What cannot be known stays as it was.
-fn assign(view: &View<'_>, status: &mut RouteStatus, now: Timestamp) -> Result<Rules, Unassigned> {
+/// Fills in URL, address and traffic, and makes the rules and what has to be written before they are
+/// given out. What cannot be known stays as it was.
+fn assign(
+    view: &View<'_>,
+    status: &mut RouteStatus,
+    now: Timestamp,
+) -> Result<(Rules, Vec<Write>), Unassigned> {
     status.url = Some(view.url("")?);
     let assignment = build::build(view.route, view.candidates())?;
+    let writes = placeholders::sync(view, &assignment)?;
     let rules = rules::make(view, &assignment, now)?;
     let mut traffic = Vec::new();
     for target in &assignment.flat {
@@ -168,7 +190,7 @@ fn assign(view: &View<'_>, status: &mut RouteStatus, now: Timestamp) -> Result<R
         url: Some(hosts::local_url(&address)),
     });
     status.traffic = traffic;
-    Ok(rules)
+    Ok((rules, writes))
 }
 
 impl<'a> View<'a> {
@@ -179,23 +201,23 @@ impl<'a> View<'a> {
         }
     }
 
-    fn visibility(&self, tag: &str) -> Visibility {
+    fn visibility(&self, tag: &str) -> Result<Visibility, hosts::Error> {
         let domain = if self.naming.local_domain {
             Visibility::ClusterLocal
         } else {
             Visibility::Public
         };
         let route = self.route.metadata.label(keys::VISIBILITY_LABEL);
-        let placeholder = self.placeholder_visibility.get(tag).map(String::as_str);
-        domain
+        let name = self.naming.name(&self.route.metadata, tag)?;
+        Ok(domain
             .and(Visibility::of_label(route))
-            .and(Visibility::of_label(placeholder))
+            .and(self.placeholder_visibility(&name)))
     }
 
     fn url(&self, tag: &str) -> Result<String, hosts::Error> {
         let metadata = &self.route.metadata;
         let name = self.naming.name(metadata, tag)?;
-        Ok(match self.visibility(tag) {
+        Ok(match self.visibility(tag)? {
             Visibility::Public => self.naming.public_url(&self.naming.public(&name)?),
             Visibility::ClusterLocal => {
                 hosts::local_url(&hosts::local(&metadata.namespace, &name)?)

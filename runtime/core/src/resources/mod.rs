@@ -7,16 +7,20 @@
 //! | --- | --- | --- |
 //! | Configuration | the Service's, `service`, `serviceUID` | the Service's without kubectl's and the rollout duration, `routes` |
 //! | Route | the Service's, `service` | the Service's without kubectl's |
+//! | Kubernetes Service | the Route's without the visibility, `route`; never fewer than before | the Route's; never fewer than before |
 //! | Revision | the template's, `configuration`, `configurationGeneration`, `configurationUID`, `service`, `serviceUID`, `routingState` | the template's, `routes`, `routingStateModified`, `creator` |
 //!
 //! # Source
 //!
-//! knative/serving pkg/reconciler/service/resources and pkg/reconciler/configuration/resources.
+//! knative/serving pkg/reconciler/{service,configuration,route}/resources. Differs: the Service of a
+//! Route always stands for the Route's host, as there is no load balancer to stand for.
 
 pub mod derived;
 pub mod event;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
 
 use crate::api::{
     Configuration, ConfigurationSpec, Revision, Route, RouteSpec, Service, TrafficTarget,
@@ -25,6 +29,7 @@ use crate::keys;
 use crate::kind::Kind;
 use crate::meta::{ObjectMeta, OwnerReference};
 use crate::names;
+use crate::object::Dynamic;
 use crate::time::Timestamp;
 
 type Map = BTreeMap<String, String>;
@@ -140,6 +145,49 @@ pub fn make_revision(configuration: &Configuration, now: Timestamp) -> Revision 
         spec: template.spec.clone(),
         ..Revision::default()
     }
+}
+
+/// The Kubernetes Service with the name of a Route or of one of its tags, which stands for `host`.
+///
+/// What an `existing` one has stays: labels and annotations there are added, and never removed.
+/// The Route's own visibility is not copied, as the label is where a user sets that of one target.
+#[must_use]
+pub fn make_placeholder(
+    route: &Route,
+    name: &str,
+    host: &str,
+    existing: Option<&Dynamic>,
+) -> Dynamic {
+    let parent = &route.metadata;
+    let mut labels = without(&parent.labels, &[keys::VISIBILITY_LABEL]);
+    labels.insert(keys::ROUTE_LABEL.to_owned(), parent.name.clone());
+    let mut made = existing.cloned().unwrap_or_else(|| Dynamic {
+        kind: Kind::KubernetesService,
+        metadata: ObjectMeta {
+            name: name.to_owned(),
+            ..child_metadata(parent, Kind::Route, Map::new(), Map::new())
+        },
+        body: serde_json::Map::new(),
+    });
+    made.metadata.labels.extend(labels);
+    made.metadata.annotations.extend(parent.annotations.clone());
+    let spec = json!({
+        "type": "ExternalName",
+        "externalName": host,
+        "sessionAffinity": "None",
+        "ports": [{
+            "name": "http2",
+            "appProtocol": "kubernetes.io/h2c",
+            "protocol": "TCP",
+            "port": 80,
+            "targetPort": 80,
+        }],
+    });
+    made.body.insert("spec".to_owned(), spec);
+    made.body
+        .entry("status")
+        .or_insert_with(|| json!({"loadBalancer": {}}));
+    made
 }
 
 /// The reference to an owner that controls its child and is deleted after it.

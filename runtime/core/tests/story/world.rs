@@ -8,7 +8,7 @@ use serve_core::api::{Configuration, ContainerStatus, Revision, Route, Service};
 use serve_core::conditions::{self, Condition, READY};
 use serve_core::kind::Kind;
 use serve_core::meta::{ObjectKey, ObjectMeta};
-use serve_core::object::Object;
+use serve_core::object::{Dynamic, Object};
 use serve_core::reconcile::revision::{ActiveFact, Facts, ImageFact, StartFact};
 use serve_core::reconcile::route::IngressState;
 use serve_core::reconcile::{Event, Plan, Write, configuration, revision, route, service};
@@ -287,6 +287,14 @@ impl World {
         let revisions = self.revisions();
         let configurations: Vec<_> = self.all().into_iter().map(|(_, c)| c).collect();
         let applied = self.ingresses.get(name);
+        let services: Vec<&Dynamic> = self
+            .objects
+            .values()
+            .filter_map(|object| match object {
+                Object::Dynamic(service) => Some(&**service),
+                _ => None,
+            })
+            .collect();
         let tag_name = |route: &str, tag: &str| Ok(format!("{tag}-{route}"));
         let public_host = |name: &str| Ok(format!("{name}.{NAMESPACE}.localhost"));
         let view = route::View {
@@ -295,7 +303,7 @@ impl World {
             revisions: &revisions,
             ingress: applied.map(|(ingress, _)| ingress),
             ingress_state: applied.map(|(_, state)| *state).unwrap_or_default(),
-            placeholder_visibility: &BTreeMap::new(),
+            services: &services,
             naming: Naming {
                 tag_name: &tag_name,
                 public_host: &public_host,

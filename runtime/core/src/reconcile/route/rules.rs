@@ -10,7 +10,9 @@ use crate::meta::ObjectMeta;
 use crate::time::Timestamp;
 use crate::traffic::build::Assignment;
 use crate::traffic::hosts;
-use crate::traffic::rollout::{Rollout, Stepped};
+use crate::traffic::rollout::{
+    ConfigurationRollout, RevisionRollout, Rollout, StepParams, Stepped,
+};
 use crate::traffic::{Host, Ingress, Visibility};
 
 /// The rules of now.
@@ -49,25 +51,71 @@ pub(super) fn make(
     })
 }
 
-/// The rollout of now. Rules that were never given out, or are without a duration, begin with all
-/// that is asked for.
+/// The rollout of now. A Route without a duration has all that is asked for at once.
+///
+/// What was given out before the process started is gone with it; then status.traffic tells how
+/// far the rollout was, and it takes its whole duration from there.
 fn step(view: &View<'_>, goal: Rollout, now: Timestamp) -> Stepped {
     let duration = rollout_duration(view);
-    let before = view.ingress.filter(|_| !duration.is_zero());
-    let Some(before) = before else {
+    if duration.is_zero() {
         return Stepped {
             rollout: goal,
             next: None,
         };
+    }
+    let mut previous = match view.ingress {
+        Some(before) => Rollout::from_annotation(before.rollout.as_deref().unwrap_or_default()),
+        None => Some(shown(view, &goal, now)),
     };
-    let annotation = before.rollout.as_deref().unwrap_or_default();
-    let mut previous = Rollout::from_annotation(annotation);
     let shown = conditions::status_of(&view.route.status.conditions, INGRESS_READY);
     let turned_ready = view.ingress_state == IngressState::Ready && shown != ConditionStatus::True;
     if let Some(previous) = previous.as_mut().filter(|_| turned_ready) {
         previous.observe_ready(now, duration);
     }
     goal.step(previous, now)
+}
+
+/// The rollout that status.traffic shows, of the targets that are asked for. One in progress begins
+/// again with the percents that it has.
+fn shown(view: &View<'_>, goal: &Rollout, now: Timestamp) -> Rollout {
+    let traffic = &view.route.status.traffic;
+    let made_by = |revision: &str| {
+        let mut all = view.revisions.iter();
+        let revision = all.find(|known| known.metadata.name == revision)?;
+        revision.metadata.label(keys::CONFIGURATION_LABEL)
+    };
+    let of = |tag: Option<&str>, configuration: &str| -> Vec<RevisionRollout> {
+        let shares = traffic.iter().filter(|target| {
+            target.latest_revision == Some(true)
+                && tag.is_none_or(|tag| target.tag == tag)
+                && made_by(&target.revision_name) == Some(configuration)
+        });
+        let shares = shares.map(|target| RevisionRollout {
+            revision_name: target.revision_name.clone(),
+            percent: u8::try_from(target.percent.unwrap_or_default()).unwrap_or_default(),
+        });
+        shares.filter(|share| share.percent > 0).collect()
+    };
+    Rollout::from_goals(goal.configurations.iter().filter_map(|wanted| {
+        let mut revisions = of(Some(&wanted.tag), &wanted.configuration_name);
+        if revisions.is_empty() && wanted.tag.is_empty() {
+            // The main host's share is shown with the tag when the target has one.
+            revisions = of(None, &wanted.configuration_name);
+        }
+        let percent = revisions
+            .iter()
+            .fold(0_u8, |sum, share| sum.saturating_add(share.percent));
+        let goes_on = revisions.len() > 1;
+        (!revisions.is_empty() && percent <= 100).then(|| ConfigurationRollout {
+            percent,
+            revisions,
+            step_params: StepParams {
+                start_time_nanos: if goes_on { now.unix_nanos() } else { 0 },
+                ..StepParams::default()
+            },
+            ..wanted.clone()
+        })
+    }))
 }
 
 /// In whole seconds, as the annotation is checked to be.
@@ -95,7 +143,7 @@ fn make_hosts(
         hosts::local(&metadata.namespace, &name)?;
         let local = hosts::local_names(&metadata.namespace, &name).into_iter();
         let mut names: Vec<_> = local.map(|host| (host, Visibility::ClusterLocal)).collect();
-        if view.visibility(tag) == Visibility::Public {
+        if view.visibility(tag)? == Visibility::Public {
             names.push((view.naming.public(&name)?, Visibility::Public));
         }
         let targets = assignment.shares(&metadata.namespace, tag, rollout);

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::conditions::{ConditionStatus, READY};
+use crate::kind::Kind;
 use crate::object::Object;
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_000);
@@ -17,7 +18,7 @@ struct World {
     revisions: Vec<Revision>,
     ingress: Option<Ingress>,
     state: IngressState,
-    placeholders: BTreeMap<String, String>,
+    services: Vec<Dynamic>,
     domain: &'static str,
     local_domain: bool,
     duration: Duration,
@@ -74,7 +75,7 @@ impl World {
             ],
             ingress: None,
             state: IngressState::NotConfigured,
-            placeholders: BTreeMap::new(),
+            services: Vec::new(),
             domain: "example.com",
             local_domain: false,
             duration: Duration::ZERO,
@@ -84,6 +85,7 @@ impl World {
     fn plan(&self, now: Timestamp) -> (Plan<RouteStatus>, Option<Ingress>) {
         let configurations: Vec<_> = self.configurations.iter().collect();
         let revisions: Vec<_> = self.revisions.iter().collect();
+        let services: Vec<_> = self.services.iter().collect();
         let tag_name = |name: &str, tag: &str| Ok(format!("{tag}-{name}"));
         let public_host = |name: &str| Ok(format!("{name}.ns.{}", self.domain));
         let view = View {
@@ -92,7 +94,7 @@ impl World {
             revisions: &revisions,
             ingress: self.ingress.as_ref(),
             ingress_state: self.state,
-            placeholder_visibility: &self.placeholders,
+            services: &services,
             naming: Naming {
                 tag_name: &tag_name,
                 public_host: &public_host,
@@ -103,6 +105,30 @@ impl World {
             rollout_duration: self.duration,
         };
         super::route(&view, now)
+    }
+
+    /// Sets the visibility on the placeholder of this name, as a user does.
+    fn label(&mut self, name: &str, visibility: &str) {
+        let mut service = crate::resources::make_placeholder(&self.route, name, name, None);
+        let labels = &mut service.metadata.labels;
+        labels.insert(keys::VISIBILITY_LABEL.to_owned(), visibility.to_owned());
+        self.services.push(service);
+    }
+
+    /// The placeholders: name, host, labels and annotations.
+    fn placeholders(&self) -> Vec<String> {
+        let line = |service: &Dynamic| {
+            let (meta, host) = (&service.metadata, &service.body["spec"]["externalName"]);
+            let pairs = meta.labels.iter().chain(&meta.annotations);
+            let pairs: Vec<_> = pairs.map(|(k, v)| format!(" {k}={v}")).collect();
+            format!(
+                "{} {}{}",
+                meta.name,
+                host.as_str().expect("a host"),
+                pairs.concat()
+            )
+        };
+        self.services.iter().map(line).collect()
     }
 
     /// Plans and carries it out.
@@ -117,6 +143,15 @@ impl World {
                 }
                 Write::Update(Object::Configuration(new)) => {
                     self.configurations[0] = Configuration::clone(new);
+                }
+                Write::Create(Object::Dynamic(new)) => self.services.push(Dynamic::clone(new)),
+                Write::Update(Object::Dynamic(new)) => {
+                    let mut all = self.services.iter_mut();
+                    let old = all.find(|s| s.metadata.name == new.metadata.name);
+                    *old.expect("it exists") = Dynamic::clone(new);
+                }
+                Write::Delete(Kind::KubernetesService, key) => {
+                    self.services.retain(|s| s.metadata.key() != *key);
                 }
                 other => panic!("a Route does not want {other:?}"),
             }
@@ -376,29 +411,21 @@ fn visibility_is_of_the_route_of_a_tag_or_of_the_domain() {
         },
         Case {
             name: "a local tag",
-            given: |w| {
-                let value = keys::CLUSTER_LOCAL_VISIBILITY.to_owned();
-                w.placeholders.insert("t".to_owned(), value);
-            },
+            given: |w| w.label("t-r", keys::CLUSTER_LOCAL_VISIBILITY),
             url: "http://r.ns.example.com",
             tag_url: local_tag,
             public: &["r.ns.example.com c-2=100"],
         },
         Case {
             name: "a local main host",
-            given: |w| {
-                let value = keys::CLUSTER_LOCAL_VISIBILITY.to_owned();
-                w.placeholders.insert(String::new(), value);
-            },
+            given: |w| w.label("r", keys::CLUSTER_LOCAL_VISIBILITY),
             url: local,
             tag_url: "http://t-r.ns.example.com",
             public: &["t-r.ns.example.com c-1=100"],
         },
         Case {
             name: "another value of the label",
-            given: |w| {
-                w.placeholders.insert("t".to_owned(), "public".to_owned());
-            },
+            given: |w| w.label("t-r", "public"),
             url: "http://r.ns.example.com",
             tag_url: "http://t-r.ns.example.com",
             public: &["r.ns.example.com c-2=100", "t-r.ns.example.com c-1=100"],
@@ -576,4 +603,125 @@ fn events_tell_of_new_hosts_once() {
         conditions::status_of(&world.route.status.conditions, READY),
         ConditionStatus::Unknown
     );
+}
+
+#[test]
+fn placeholders_follow_the_tags_and_never_lose_what_they_have() {
+    let mut world = World::new(&json!([
+        {"configurationName": "c", "latestRevision": true, "percent": 100},
+        {"revisionName": "c-1", "tag": "t", "percent": 0},
+    ]));
+    let metadata = &mut world.route.metadata;
+    metadata.labels.insert("a".into(), "1".into());
+    metadata.annotations.insert("b".into(), "2".into());
+    metadata
+        .labels
+        .insert(keys::VISIBILITY_LABEL.into(), "any".into());
+    world.step(NOW);
+    let of_route = "a=1 serving.knative.dev/route=r b=2";
+    assert_eq!(
+        world.placeholders(),
+        [
+            format!("r r.ns.example.com {of_route}"),
+            format!("t-r t-r.ns.example.com {of_route}"),
+        ]
+    );
+    let made = &world.services[0];
+    assert!(made.metadata.is_controlled_by("r-uid"));
+    assert_eq!(made.body["spec"]["ports"][0]["name"], "http2");
+    assert_eq!(made.body["spec"]["type"], "ExternalName");
+
+    world.route.metadata.labels.clear();
+    world.route.metadata.annotations = [("c".to_owned(), "3".to_owned())].into();
+    world.route.spec.traffic.truncate(1);
+    world.step(NOW);
+    assert_eq!(
+        world.placeholders(),
+        ["r r.ns.example.com a=1 serving.knative.dev/route=r b=2 c=3"]
+    );
+    assert!(world.step(NOW).writes.is_empty(), "nothing is left to do");
+
+    world.services[0]
+        .metadata
+        .labels
+        .insert(keys::VISIBILITY_LABEL.into(), "cluster-local".into());
+    world.step(NOW);
+    let host = &world.services[0].body["spec"]["externalName"];
+    assert_eq!(host, "r.ns.svc.cluster.local");
+    let url = world.route.status.url.as_deref();
+    assert_eq!(url, Some("http://r.ns.svc.cluster.local"));
+}
+
+#[test]
+fn another_ones_service_keeps_a_route_from_being_ready() {
+    let mut world = World::new(&follow_latest());
+    world.label("r", "cluster-local");
+    world.services[0].metadata.owner_references.clear();
+    let plan = world.step(NOW);
+    let conditions = &world.route.status.conditions;
+    let ready = conditions::find(conditions, READY).expect("there");
+    assert_eq!(
+        (ready.status, ready.reason.as_str(), ready.message.as_str()),
+        (
+            ConditionStatus::False,
+            "NotOwned",
+            "There is an existing placeholder Service \"r\" that we do not own."
+        )
+    );
+    let assigned = conditions::status_of(conditions, ALL_TRAFFIC_ASSIGNED);
+    assert_eq!(assigned, ConditionStatus::True);
+    assert!(world.ingress.is_none());
+    let message = "route: \"r\" does not own Service: \"r\"";
+    assert_eq!(plan.events, [Event::warning("InternalError", message)]);
+
+    world.services.clear();
+    world.step(NOW);
+    assert!(world.ingress.is_some(), "the name is free");
+}
+
+#[test]
+fn a_rollout_goes_on_after_the_rules_were_forgotten() {
+    let shown = |world: &World| -> Vec<(String, i64)> {
+        let traffic = world.route.status.traffic.iter();
+        traffic
+            .map(|t| (t.revision_name.clone(), t.percent.expect("always")))
+            .collect()
+    };
+    let pair = |one, two| vec![("c-1".to_owned(), one), ("c-2".to_owned(), two)];
+    let mut world = World::new(&follow_latest());
+    world.duration = Duration::from_secs(100);
+    world.configurations = vec![latest("c-1", "c-1")];
+    world.step(NOW);
+    world.state = IngressState::Ready;
+    world.step(NOW);
+    world.configurations = vec![latest("c-2", "c-2")];
+    world.step(NOW);
+    assert_eq!(shown(&world), pair(99, 1));
+    world.state = IngressState::Ready;
+    let next = world.step(NOW).requeue_after.expect("a step");
+    world.state = IngressState::Ready;
+    world.step(NOW + next);
+    let before = shown(&world);
+    assert_eq!(before.len(), 2, "{before:?}");
+    assert_ne!(before, pair(99, 1));
+
+    // The process starts again.
+    world.ingress = None;
+    world.state = IngressState::NotConfigured;
+    let later = NOW + Duration::from_secs(50);
+    world.step(later);
+    assert_eq!(shown(&world), before, "as it was");
+    world.state = IngressState::Ready;
+    let mut at = later;
+    let mut steps = 0;
+    while let Some(next) = world.step(at).requeue_after {
+        at = at + next;
+        world.state = IngressState::Ready;
+        steps += 1;
+        assert!(steps < 200, "it ends: {:?}", shown(&world));
+    }
+    assert_eq!(shown(&world), [("c-2".to_owned(), 100)]);
+    assert!(steps > 10, "{steps} steps");
+    let took = at.since(later);
+    assert!(took <= Duration::from_secs(101), "{took:?}");
 }
