@@ -25,7 +25,7 @@ pub struct App {
 }
 
 impl App {
-    /// Runs a guest with these lines in its Revision's spec.
+    /// Runs a guest with these lines in its Revision's spec, in one replica.
     pub fn start(guest: &str, spec: &[&str]) -> Self {
         Self::start_with(guest, spec, &[])
     }
@@ -34,7 +34,8 @@ impl App {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("app.wat"), guest).expect("written");
         let mut manifest = "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata:\n  \
-                            name: app\nspec:\n  template:\n    spec:\n"
+                            name: app\nspec:\n  template:\n    metadata:\n      annotations:\n        \
+                            autoscaling.knative.dev/max-scale: \"1\"\n    spec:\n"
             .to_owned();
         for line in spec {
             manifest += &format!("      {line}\n");

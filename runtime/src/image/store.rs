@@ -246,7 +246,10 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
         return denied("is open to other users; set its mode to 0700");
     }
     // Root can write everywhere, so being able to is no proof: who owns what this process makes?
-    let probe = path.join(format!(".new-owner-{}", std::process::id()));
+    // Several hosts of one process may ask at once.
+    static PROBES: AtomicU64 = AtomicU64::new(0);
+    let number = PROBES.fetch_add(1, Ordering::Relaxed);
+    let probe = path.join(format!(".new-owner-{}-{number}", std::process::id()));
     let owner = fs::File::create(&probe)?.metadata()?.uid();
     fs::remove_file(&probe)?;
     if found.uid() != owner {
