@@ -1,6 +1,8 @@
 //! Exchanges as clients have them, compared with files in `tests/golden/`. `UPDATE_GOLDEN=1` writes
 //! the files anew.
 
+mod clients;
+
 use std::path::Path;
 
 use serve_core::kind::Kind;
@@ -77,14 +79,15 @@ impl World {
         fields: &[(&str, &str)],
         body: &str,
     ) -> (u16, String) {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {}", "0".repeat(40)));
+        let mut request = Request::builder().method(method).uri(path);
+        if fields.iter().all(|(name, _)| *name != "authorization") {
+            request = request.header("authorization", format!("Bearer {}", "0".repeat(40)));
+        }
         if fields.iter().all(|(name, _)| *name != "host") {
             request = request.header("host", "localhost");
         }
-        for (name, value) in fields {
+        // An empty one takes the usual one away.
+        for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
             request = request.header(*name, *value);
         }
         let request = request
@@ -173,20 +176,19 @@ async fn golden_of(world: &World, name: &str, asks: &[Ask<'_>]) {
     compare(name, &text);
 }
 
-/// Random names of objects as a fixed one.
+/// Random names of objects as a fixed one, in text for people and in that of a watch.
 fn without_uids(text: &str) -> String {
-    let lines = text
-        .split_inclusive('\n')
-        .map(|line| match line.find("\"uid\": \"") {
-            Some(at) => {
-                let end = line[at + 8..]
-                    .find('"')
-                    .map_or(line.len(), |end| at + 8 + end);
-                format!("{}<uid>{}", &line[..at + 8], &line[end..])
-            }
-            None => line.to_owned(),
-        });
-    lines.collect()
+    let mut text = text.to_owned();
+    for start in ["\"uid\": \"", "\"uid\":\""] {
+        let mut parts = text.split(start);
+        let mut fixed = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.find('"').map_or("", |end| &part[end..]);
+            fixed.push_str(&format!("{start}<uid>{rest}"));
+        }
+        text = fixed;
+    }
+    text
 }
 
 fn compare(name: &str, text: &str) {
