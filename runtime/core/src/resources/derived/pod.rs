@@ -32,8 +32,22 @@ pub fn make_pod(view: &View<'_>, replica_set: &ObjectMeta, replica: &Replica) ->
     )
 }
 
+/// Why a replica does not run that the machine has no room for.
+const UNSCHEDULABLE: &str = "Unschedulable";
+
 fn status(view: &View<'_>, replica: &Replica) -> Value {
     let created = time(replica.created);
+    if let (None, StartFact::Failed { reason, message }) = (replica.started, &view.facts.start)
+        && reason == UNSCHEDULABLE
+    {
+        // It has no node, so nothing has begun to make its containers.
+        return json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "False", "reason": reason,
+                "message": message, "lastProbeTime": null, "lastTransitionTime": created}],
+            "qosClass": "Burstable",
+        });
+    }
     let ready = replica.ready_since.map(time);
     let condition = |kind: &str, since: Option<&Value>| {
         let status = if since.is_some() { "True" } else { "False" };

@@ -184,6 +184,31 @@ fn counts_are_those_of_the_replicas() {
 }
 
 #[test]
+fn a_pod_that_does_not_fit_has_no_containers_yet() {
+    let start = StartFact::Failed {
+        reason: "Unschedulable".into(),
+        message: "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.".into(),
+    };
+    let facts = Facts {
+        start,
+        ..Facts::default()
+    };
+    let (revision, replicas) = (revision(), replicas(&[(0, 1)]));
+    let view = View {
+        revision: &revision,
+        facts: &facts,
+        replicas: &replicas,
+        now: at(9),
+    };
+    let pod = make_pod(&view, &ObjectMeta::default(), &replicas.all()[0]).to_value();
+    let status = &pod["status"];
+    assert_eq!(status["phase"], "Pending");
+    assert_eq!(status["containerStatuses"], Value::Null);
+    assert_eq!(status["conditions"][0]["type"], "PodScheduled");
+    assert_eq!(status["conditions"][0]["reason"], "Unschedulable");
+}
+
+#[test]
 fn a_pod_says_why_it_waits() {
     let failed = StartFact::Failed {
         reason: "CreateContainerConfigError".into(),
