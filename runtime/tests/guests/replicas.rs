@@ -11,7 +11,9 @@ use serve_core::conditions::{Condition, ConditionStatus, READY};
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
+use serve_core::time::Timestamp;
 use serve_runtime::Runtime;
+use serve_runtime::clock::Clock;
 use serve_runtime::config::{self, Config};
 use serve_runtime::progress::Step;
 use serve_runtime::source::resolve::Origin;
@@ -28,6 +30,10 @@ struct Host {
 
 impl Host {
     fn start() -> Self {
+        Self::start_with(Clock::default())
+    }
+
+    fn start_with(clock: Clock) -> Self {
         let engine = config::Engine {
             max_instances: 100,
             ..config::Engine::default()
@@ -38,6 +44,7 @@ impl Host {
         };
         let directory = tempfile::tempdir().unwrap();
         let runtime = Runtime::builder()
+            .clock(clock)
             .config(config)
             .cache_directory(directory.path());
         Self {
@@ -382,4 +389,46 @@ async fn a_revision_that_is_deleted_under_load_loses_no_request() {
     let (answers, ()) = tokio::join!(clients, changes);
     let answers: u32 = answers.into_iter().sum();
     assert!(answers >= 20, "{answers}");
+}
+
+/// Clients that come in bursts, at random times around the one at which the Revision goes to zero,
+/// while the smallest number of replicas is changed, too.
+#[tokio::test(start_paused = true)]
+async fn no_request_is_lost_on_the_way_to_zero_and_back() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let host = Host::start_with(Clock::tokio(Timestamp::from_unix_seconds(1_800_000_000)));
+    let window = json!({"autoscaling.knative.dev/window": "6s"});
+    host.service(
+        "hello",
+        window,
+        json!({"containerConcurrency": 3}),
+        json!({}),
+    )
+    .await;
+    host.ready(1).await;
+    let key = ObjectKey::new("default", "h1-00001");
+    let at_zero = || match host.runtime.store().get(Kind::Revision, &key).as_deref() {
+        Some(Object::Revision(revision)) => revision.status.actual_replicas == Some(0),
+        other => panic!("{other:?}"),
+    };
+    let mut zeros = 0;
+    for turn in 0..200 {
+        // After a window and the decisions around it: sometimes before, sometimes behind.
+        tokio::time::sleep(Duration::from_millis(random.u64(..20_000))).await;
+        zeros += u32::from(at_zero());
+        if turn % 10 == 0 {
+            let min = if turn % 20 == 0 { "2" } else { "0" };
+            host.apply(json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "config-autoscaler", "namespace": "knative-serving"},
+                "data": {"min-scale": min}}))
+                .await;
+        }
+        let burst = join_all((0..random.usize(1..12)).map(|_| host.get("/")));
+        for (status, body) in burst.await {
+            assert_eq!(status, 200, "turn {turn}: {body}");
+        }
+    }
+    assert!(zeros >= 10, "it was at zero {zeros} times only");
 }
