@@ -8,6 +8,7 @@ pub mod api;
 pub mod autoscale;
 pub mod breaker;
 pub mod conditions;
+pub mod cpu;
 pub mod duration;
 pub mod field_error;
 pub mod forwarded;

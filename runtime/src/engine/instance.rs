@@ -64,9 +64,15 @@ impl Engine {
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(spec.limits.host_call_bytes);
         store.set_max_component_handles(spec.limits.handles);
-        store.epoch_deadline_callback(|context| {
+        let (epoch, ticker) = (self.inner.config.tick, self.inner.ticker.handle());
+        store.epoch_deadline_callback(move |context| {
             if let Some(link) = &context.data().link {
                 link.preempt();
+            }
+            let share = context.data().cpu.as_ref();
+            if let Some(pause) = share.and_then(|share| share.spend(epoch, ticker.is_busy())) {
+                let pause = Box::pin(tokio::time::sleep(pause));
+                return Ok(UpdateDeadline::YieldCustom(1, pause));
             }
             // tokio's own yield lets the I/O driver run first; a plain `Yield` is polled again and
             // again before anything else gets its turn.

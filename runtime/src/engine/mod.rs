@@ -14,6 +14,7 @@
 mod cache;
 mod call;
 mod component;
+mod cpu;
 mod instance;
 mod limits;
 mod output;
@@ -32,6 +33,7 @@ use wasmtime::{
 
 pub use self::call::{Call, Calls, GuestBody, Link};
 pub use self::component::{Component, Facts};
+pub use self::cpu::Share;
 pub use self::instance::Instance;
 pub use self::limits::Limits;
 pub use self::output::{Sink, Stream};

@@ -24,6 +24,7 @@ use wasmtime_wasi_http::{
 };
 
 use super::call::Link;
+use super::cpu::Share;
 use super::limits::{Limits, Meter};
 use super::output::{Output, Sink, Stream};
 use crate::image::store::private_dir;
@@ -41,6 +42,8 @@ pub struct InstanceSpec {
     pub cwd: Option<String>,
     /// What an instance may take.
     pub limits: Limits,
+    /// CPU time of the revision, if it has a limit.
+    pub cpu: Option<Arc<Share>>,
     /// Where `/tmp` directories are made; without one there is no `/tmp`.
     pub scratch: Option<Arc<Scratch>>,
     /// Where the guest's output goes.
@@ -58,6 +61,7 @@ impl InstanceSpec {
             args: Vec::new(),
             cwd: None,
             limits: Limits::default(),
+            cpu: None,
             scratch: None,
         }
     }
@@ -73,6 +77,7 @@ pub(super) struct State {
     pub(super) meter: Meter,
     /// Who is told when an epoch stops the guest.
     pub(super) link: Option<Arc<Link>>,
+    pub(super) cpu: Option<Arc<Share>>,
 }
 
 impl State {
@@ -102,6 +107,7 @@ impl State {
             tmp: spec.scratch.clone().map_or(Tmp::None, Tmp::Unmade),
             meter: Meter::new(limits),
             link: None,
+            cpu: spec.cpu.clone(),
         }
     }
 

@@ -31,6 +31,7 @@ struct Shared {
     running: [Counter; COUNTERS],
     parked: AtomicBool,
     stop: AtomicBool,
+    cores: usize,
 }
 
 #[derive(Default)]
@@ -43,6 +44,7 @@ impl Ticker {
             running: Default::default(),
             parked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
         });
         let (of_thread, engine) = (shared.clone(), engine.weak());
         let handle = std::thread::Builder::new()
@@ -84,6 +86,17 @@ impl Handle {
         Running {
             counter: &self.shared.running[slot],
         }
+    }
+}
+
+impl Handle {
+    /// Whether as many guests compute at this moment as there are cores.
+    pub(super) fn is_busy(&self) -> bool {
+        let counters = self.shared.running.iter();
+        let running: usize = counters
+            .map(|counter| counter.0.load(Ordering::Relaxed))
+            .sum();
+        running >= self.shared.cores
     }
 }
 

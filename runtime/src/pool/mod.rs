@@ -64,6 +64,9 @@ pub trait Launch: Send + Sync + 'static {
         None
     }
 
+    /// Learns how many replicas there are to be.
+    fn scaled(&self, _replicas: usize) {}
+
     /// Lets go of what was loaded; the next `load` loads it again.
     fn unload(&self) {}
 }
@@ -233,6 +236,7 @@ impl Pool {
     /// nothing that becomes idle, and lets go of the code; running calls end as they would.
     pub fn set_target(&self, replicas: usize) {
         self.inner.open.store(replicas > 0, Relaxed);
+        self.inner.launch.scaled(replicas);
         if replicas == 0 {
             self.clear();
             self.inner.launch.unload();

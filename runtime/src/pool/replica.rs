@@ -70,6 +70,12 @@ impl Launch for Launcher {
             .then(|| Box::pin(async { self.component().await.map(drop) }) as Boxed<'_, _>)
     }
 
+    fn scaled(&self, replicas: usize) {
+        if let Some(share) = &self.spec.cpu {
+            share.set_replicas(replicas);
+        }
+    }
+
     fn unload(&self) {
         // To load it again must not mean to compile it while a request waits.
         if self.engine.keeps_code() {

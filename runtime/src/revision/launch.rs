@@ -15,7 +15,7 @@ use super::environment::{self, Lookup};
 use super::{Revision, Timeouts};
 use crate::activator::Activator;
 use crate::config;
-use crate::engine::{self, Engine, Facts, InstanceSpec, Scratch, Sink};
+use crate::engine::{self, Engine, Facts, InstanceSpec, Scratch, Share, Sink};
 use crate::image::reference::Reference;
 use crate::image::{Digest, Images};
 use crate::logs::Logs;
@@ -252,6 +252,7 @@ impl Launcher {
         spec.cwd = Some(container.working_dir.clone()).filter(|path| !path.is_empty());
         spec.limits.memory_bytes = memory_limit(container)
             .unwrap_or(usize::try_from(self.config.memory.0).unwrap_or(usize::MAX));
+        spec.cpu = cpu_limit(container).map(|millicores| Arc::new(Share::new(millicores)));
         spec.scratch = Some(self.scratch.clone());
         let log = self.logs.open(&object.metadata.key());
         spec.output = Arc::new(Sink::kept(spec.revision.clone(), log));
@@ -271,10 +272,17 @@ pub fn asked(object: &api::Revision) -> Resources {
 
 /// `resources.limits.memory` in bytes; none when it is not set.
 fn memory_limit(container: &Container) -> Option<usize> {
-    let limit = container.resources.limits.as_ref()?.get("memory")?;
-    let quantity: Quantity = match limit {
-        podspec::Quantity::Text(text) => text.parse().ok()?,
-        podspec::Quantity::Integer(bytes) => return usize::try_from(*bytes).ok(),
-    };
-    usize::try_from(quantity.units()).ok()
+    usize::try_from(limit(container, "memory")?.units()).ok()
+}
+
+/// `resources.limits.cpu` in thousandths of a core; none when it is not set.
+fn cpu_limit(container: &Container) -> Option<u64> {
+    Some(limit(container, "cpu")?.thousandths())
+}
+
+fn limit(container: &Container, name: &str) -> Option<Quantity> {
+    match container.resources.limits.as_ref()?.get(name)? {
+        podspec::Quantity::Text(text) => text.parse().ok(),
+        podspec::Quantity::Integer(number) => number.to_string().parse().ok(),
+    }
 }
