@@ -28,7 +28,11 @@ async fn evict(pool: Weak<Inner>, mut due: Instant) {
         }
         inner.evicting.store(false, Release);
         // An instance that became idle just before found the task running.
-        if inner.counts.idle.load(Relaxed) > 0 {
+        if inner
+            .shards
+            .iter()
+            .any(|shard| !lock(&shard.idle).is_empty())
+        {
             wake(&inner);
         }
         return;
@@ -53,7 +57,7 @@ fn drop_old(inner: &Inner) -> Option<Instant> {
             drop(idle);
             inner.counts.evicted.fetch_add(1, Relaxed);
             // The store is dropped here, outside the lock.
-            drop(entry.map(|entry| inner.no_longer_idle(entry)));
+            drop(entry);
         }
     }
     next

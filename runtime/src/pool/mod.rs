@@ -132,13 +132,59 @@ struct Held {
     slot: Slot,
 }
 
-/// One of the pool's `live` instances.
-struct Slot(Arc<Counts>);
+/// One of the pool's `live` instances, and its part of what may be kept.
+struct Slot {
+    counts: Arc<Counts>,
+    /// Bytes that are counted as kept. An instance stays counted while it runs again, so that a
+    /// request that finds one and gives it back writes nothing that other cores read.
+    kept: Option<usize>,
+}
+
+impl Slot {
+    /// Counts `bytes` as kept by this instance; false when `options` have no room for them.
+    fn keep(&mut self, bytes: usize, options: &Options) -> bool {
+        let before = self.kept;
+        if before == Some(bytes) {
+            return true;
+        }
+        let room = |limit: usize, less: usize, more: usize| {
+            move |now: usize| {
+                let next = now.saturating_sub(less).saturating_add(more);
+                (next <= limit).then_some(next)
+            }
+        };
+        let kept = &self.counts.kept;
+        if before.is_none()
+            && kept
+                .fetch_update(Relaxed, Relaxed, room(options.idle_instances, 0, 1))
+                .is_err()
+        {
+            return false;
+        }
+        let fits = room(options.idle_bytes, before.unwrap_or(0), bytes);
+        // From here on the drop takes back what is counted.
+        self.kept = Some(before.unwrap_or(0));
+        if self
+            .counts
+            .kept_bytes
+            .fetch_update(Relaxed, Relaxed, fits)
+            .is_err()
+        {
+            return false;
+        }
+        self.kept = Some(bytes);
+        true
+    }
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.0.live.fetch_sub(1, AcqRel) == 1 {
-            self.0.empty.notify_waiters();
+        if let Some(bytes) = self.kept {
+            self.counts.kept.fetch_sub(1, Relaxed);
+            self.counts.kept_bytes.fetch_sub(bytes, Relaxed);
+        }
+        if self.counts.live.fetch_sub(1, AcqRel) == 1 {
+            self.counts.empty.notify_waiters();
         }
     }
 }
@@ -189,6 +235,13 @@ impl Pool {
     /// The pool's numbers.
     pub fn counts(&self) -> &Counts {
         &self.inner.counts
+    }
+
+    /// How many instances wait for a call.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        let shards = self.inner.shards.iter();
+        shards.map(|shard| lock(&shard.idle).len()).sum()
     }
 
     /// Takes an idle instance of `shard`, or a place for a new one.
@@ -264,9 +317,8 @@ impl Pool {
     pub fn clear(&self) {
         for shard in &self.inner.shards {
             let idle = std::mem::take(&mut *lock(&shard.idle));
-            for entry in idle {
-                drop(self.inner.no_longer_idle(entry));
-            }
+            // The stores go outside the lock.
+            drop(idle);
             // Each ends when its last caller has gone.
             let drivers = std::mem::take(&mut *lock(&shard.shared));
             for driver in drivers {
@@ -342,26 +394,21 @@ impl Inner {
             .live
             .fetch_update(AcqRel, Relaxed, one_more)
             .ok()?;
-        Some(Slot(self.counts.clone()))
+        Some(Slot {
+            counts: self.counts.clone(),
+            kept: None,
+        })
     }
 
     fn take(&self, shard: usize) -> Option<Held> {
         let entry = lock(&self.shards[shard].idle).pop_back()?;
-        Some(self.no_longer_idle(entry))
+        Some(entry.held)
     }
 
     /// An idle instance of another core, when there is no place for a new one.
     fn take_elsewhere(&self, shard: usize) -> Option<Held> {
         let count = self.shards.len();
         (1..count).find_map(|step| self.take((shard + step) % count))
-    }
-
-    fn no_longer_idle(&self, entry: Idle) -> Held {
-        self.counts.idle.fetch_sub(1, Relaxed);
-        self.counts
-            .idle_bytes
-            .fetch_sub(entry.held.guest.memory_bytes(), Relaxed);
-        entry.held
     }
 
     async fn launch(&self, slot: Slot) -> Result<Held, Error> {
@@ -410,7 +457,7 @@ impl Inner {
     }
 
     /// Makes an instance idle, or drops it when it should not live on.
-    fn keep(self: &Arc<Self>, shard: usize, held: Held) {
+    fn keep(self: &Arc<Self>, shard: usize, mut held: Held) {
         let (options, counts) = (&self.options, &self.counts);
         if options.isolation == Isolation::Request && held.calls > 0 {
             return;
@@ -418,14 +465,11 @@ impl Inner {
         let bytes = held.guest.memory_bytes();
         let fits = held.calls < options.calls
             && held.id >= self.oldest_kept.load(Acquire)
-            && counts.idle.load(Relaxed) < options.idle_instances
-            && counts.idle_bytes.load(Relaxed).saturating_add(bytes) <= options.idle_bytes;
+            && held.slot.keep(bytes, options);
         if !fits {
             counts.discarded.fetch_add(1, Relaxed);
             return;
         }
-        counts.idle.fetch_add(1, Relaxed);
-        counts.idle_bytes.fetch_add(bytes, Relaxed);
         lock(&self.shards[shard].idle).push_back(Idle {
             held,
             since: Instant::now(),

@@ -44,9 +44,9 @@ pub struct Options {
     pub shards: usize,
     /// An instance that was idle for longer is dropped.
     pub idle: Duration,
-    /// Idle instances beyond this are dropped at once.
+    /// Instances that are kept for another call; those beyond are dropped after their call.
     pub idle_instances: usize,
-    /// Bytes that all idle instances may keep together.
+    /// Bytes that all instances that are kept may have together.
     pub idle_bytes: usize,
     /// Calls after which an instance is replaced.
     pub calls: u32,
@@ -81,15 +81,16 @@ impl Default for Options {
     }
 }
 
-/// Numbers of a pool; every one only rises, apart from `live` and `idle`.
+/// Numbers of a pool; every one only rises, apart from `live` and what is kept. None is written on
+/// the way of a request that finds an instance and gives it back.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Instances that exist or are being started.
     pub live: AtomicUsize,
-    /// Of those, how many wait for a call.
-    pub idle: AtomicUsize,
-    /// Bytes that the idle instances keep.
-    pub idle_bytes: AtomicUsize,
+    /// Of those, how many served a call and are idle or serve the next one.
+    pub kept: AtomicUsize,
+    /// Bytes that those keep.
+    pub kept_bytes: AtomicUsize,
     /// Instances that were started.
     pub started: AtomicU64,
     /// Calls that ended with a trap or an exit.

@@ -109,7 +109,7 @@ impl Inner {
             return false;
         };
         self.counts.evicted.fetch_add(1, Relaxed);
-        drop(self.no_longer_idle(entry));
+        drop(entry);
         true
     }
 }

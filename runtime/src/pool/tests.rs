@@ -116,10 +116,7 @@ async fn call(pool: &Pool) -> Result<String, Error> {
 }
 
 fn live_and_idle(pool: &Pool) -> (usize, usize) {
-    (
-        pool.counts().live.load(Relaxed),
-        pool.counts().idle.load(Relaxed),
-    )
+    (pool.counts().live.load(Relaxed), pool.idle())
 }
 
 /// Makes `count` instances idle at once.
@@ -182,7 +179,7 @@ async fn idle_bounds_hold() {
     let by_bytes = pool(fake, |options| options.idle_bytes = 35);
     fill(&by_bytes, 5).await;
     assert_eq!(live_and_idle(&by_bytes), (3, 3));
-    assert_eq!(by_bytes.counts().idle_bytes.load(Relaxed), 30);
+    assert_eq!(by_bytes.counts().kept_bytes.load(Relaxed), 30);
 }
 
 #[tokio::test(start_paused = true)]
@@ -403,11 +400,16 @@ async fn counts_hold_under_random_operations() {
                 "seed {seed}"
             );
             assert_eq!(live, idle + leases.len(), "seed {seed}");
-            assert_eq!(pool.counts().idle_bytes.load(Relaxed), idle, "seed {seed}");
+            let counts = pool.counts();
+            let kept = counts.kept.load(Relaxed);
+            assert!(idle <= kept && kept <= live.min(4), "seed {seed}");
+            assert_eq!(counts.kept_bytes.load(Relaxed), kept, "seed {seed}");
         }
         leases.clear();
         pool.set_target(0);
         assert_eq!(live_and_idle(&pool), (0, 0), "seed {seed}");
+        assert_eq!(pool.counts().kept.load(Relaxed), 0, "seed {seed}");
+        assert_eq!(pool.counts().kept_bytes.load(Relaxed), 0, "seed {seed}");
     }
 }
 
