@@ -22,7 +22,7 @@
 mod placeholders;
 mod rules;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::rules::Rules;
@@ -185,12 +185,21 @@ fn assign(
         traffic.extend(view.shown(target, &rules.rollout)?);
     }
     let metadata = &view.route.metadata;
+    status.annotations = remembered(&rules);
     let address = hosts::local(&metadata.namespace, &metadata.name)?;
     status.address = Some(Address {
         url: Some(hosts::local_url(&address)),
     });
     status.traffic = traffic;
     Ok((rules, writes))
+}
+
+/// What the status keeps over a restart of the program: the steps of a rollout in progress.
+fn remembered(rules: &Rules) -> BTreeMap<String, String> {
+    let rollout = rules.ingress.rollout.clone();
+    let rollout = rollout.filter(|_| !rules.rollout.is_done());
+    let key = keys::ROLLOUT_ANNOTATION.to_owned();
+    rollout.map(|rollout| (key, rollout)).into_iter().collect()
 }
 
 impl<'a> View<'a> {

@@ -53,8 +53,8 @@ pub(super) fn make(
 
 /// The rollout of now. A Route without a duration has all that is asked for at once.
 ///
-/// What was given out before the process started is gone with it; then status.traffic tells how
-/// far the rollout was, and it takes its whole duration from there.
+/// What was given out before the process started is gone with it; then the status tells how far the
+/// rollout was.
 fn step(view: &View<'_>, goal: Rollout, now: Timestamp) -> Stepped {
     let duration = rollout_duration(view);
     if duration.is_zero() {
@@ -75,10 +75,27 @@ fn step(view: &View<'_>, goal: Rollout, now: Timestamp) -> Stepped {
     goal.step(previous, now)
 }
 
-/// The rollout that status.traffic shows, of the targets that are asked for. One in progress begins
-/// again with the percents that it has.
+/// The rollout that status.traffic shows, of the targets that are asked for. One in progress goes on
+/// with the steps that the status remembers, and without them takes its whole duration from here.
 fn shown(view: &View<'_>, goal: &Rollout, now: Timestamp) -> Rollout {
     let traffic = &view.route.status.traffic;
+    let remembered = view.route.status.annotations.get(keys::ROLLOUT_ANNOTATION);
+    let remembered = remembered.and_then(|text| Rollout::from_annotation(text));
+    let steps = |shown: &ConfigurationRollout| {
+        let mut all = remembered.iter().flat_map(|known| &known.configurations);
+        let same = all.find(|known| {
+            (&known.tag, &known.configuration_name) == (&shown.tag, &shown.configuration_name)
+                && known.revisions == shown.revisions
+        });
+        // Steps that were not planned yet are planned when this program serves the first percent:
+        // the time that it did not run is not the time that this takes.
+        same.map(|known| known.step_params)
+            .filter(|steps| steps.step_duration_nanos > 0 && steps.step_size_percent > 0)
+            .unwrap_or(StepParams {
+                start_time_nanos: now.unix_nanos(),
+                ..StepParams::default()
+            })
+    };
     let made_by = |revision: &str| {
         let mut all = view.revisions.iter();
         let revision = all.find(|known| known.metadata.name == revision)?;
@@ -105,16 +122,16 @@ fn shown(view: &View<'_>, goal: &Rollout, now: Timestamp) -> Rollout {
         let percent = revisions
             .iter()
             .fold(0_u8, |sum, share| sum.saturating_add(share.percent));
-        let goes_on = revisions.len() > 1;
-        (!revisions.is_empty() && percent <= 100).then(|| ConfigurationRollout {
+        let mut shown = ConfigurationRollout {
             percent,
             revisions,
-            step_params: StepParams {
-                start_time_nanos: if goes_on { now.unix_nanos() } else { 0 },
-                ..StepParams::default()
-            },
+            step_params: StepParams::default(),
             ..wanted.clone()
-        })
+        };
+        if !shown.is_done() {
+            shown.step_params = steps(&shown);
+        }
+        (!shown.revisions.is_empty() && percent <= 100).then_some(shown)
     }))
 }
 

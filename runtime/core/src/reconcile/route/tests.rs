@@ -679,49 +679,64 @@ fn another_ones_service_keeps_a_route_from_being_ready() {
     assert!(world.ingress.is_some(), "the name is free");
 }
 
-#[test]
-fn a_rollout_goes_on_after_the_rules_were_forgotten() {
-    let shown = |world: &World| -> Vec<(String, i64)> {
-        let traffic = world.route.status.traffic.iter();
-        traffic
-            .map(|t| (t.revision_name.clone(), t.percent.expect("always")))
-            .collect()
-    };
-    let pair = |one, two| vec![("c-1".to_owned(), one), ("c-2".to_owned(), two)];
+/// A rollout over 100 seconds that a restart of the program interrupts after its second step: how
+/// long it takes from there, in seconds, when the program was away for `away`.
+fn rest_of_a_rollout(away: Duration, is_remembered: bool) -> u64 {
     let mut world = World::new(&follow_latest());
     world.duration = Duration::from_secs(100);
     world.configurations = vec![latest("c-1", "c-1")];
     world.step(NOW);
     world.state = IngressState::Ready;
     world.step(NOW);
+    assert!(world.route.status.annotations.is_empty());
     world.configurations = vec![latest("c-2", "c-2")];
     world.step(NOW);
-    assert_eq!(shown(&world), pair(99, 1));
-    world.state = IngressState::Ready;
-    let next = world.step(NOW).requeue_after.expect("a step");
-    world.state = IngressState::Ready;
-    world.step(NOW + next);
-    let before = shown(&world);
-    assert_eq!(before.len(), 2, "{before:?}");
-    assert_ne!(before, pair(99, 1));
+    assert_eq!(world.traffic(), ["c-1=99", "c-2=1"]);
+    let mut now = NOW;
+    for _ in 0..3 {
+        world.state = IngressState::Ready;
+        now = now + world.step(now).requeue_after.expect("a step");
+    }
+    let before = world.traffic();
+    assert_eq!(before, ["c-1=97", "c-2=3"]);
 
     // The process starts again.
     world.ingress = None;
     world.state = IngressState::NotConfigured;
-    let later = NOW + Duration::from_secs(50);
-    world.step(later);
-    assert_eq!(shown(&world), before, "as it was");
-    world.state = IngressState::Ready;
-    let mut at = later;
-    let mut steps = 0;
-    while let Some(next) = world.step(at).requeue_after {
-        at = at + next;
-        world.state = IngressState::Ready;
-        steps += 1;
-        assert!(steps < 200, "it ends: {:?}", shown(&world));
+    if !is_remembered {
+        world.route.status.annotations.clear();
     }
-    assert_eq!(shown(&world), [("c-2".to_owned(), 100)]);
-    assert!(steps > 10, "{steps} steps");
-    let took = at.since(later);
-    assert!(took <= Duration::from_secs(101), "{took:?}");
+    let start = now + away;
+    now = start;
+    let mut last = 3;
+    for _ in 0..200 {
+        let next = world.step(now).requeue_after;
+        let percent = world.route.status.traffic.last().and_then(|t| t.percent);
+        let percent = percent.expect("always");
+        let step = percent - last;
+        assert!((0..=2).contains(&step), "from {last} to {percent}");
+        last = percent;
+        world.state = IngressState::Ready;
+        match next {
+            Some(next) => now = now + next,
+            None if percent == 100 => break,
+            // The first look finds out that it is served, the second plans its steps.
+            None => {}
+        }
+    }
+    assert_eq!(world.traffic(), ["c-2=100"]);
+    assert!(world.route.status.annotations.is_empty());
+    now.since(start).as_secs()
+}
+
+#[test]
+fn a_rollout_goes_on_with_its_steps_after_a_restart() {
+    // 97 steps are left, a second each. The one that is due comes at once.
+    assert_eq!(rest_of_a_rollout(Duration::ZERO, true), 96);
+    assert_eq!(rest_of_a_rollout(Duration::from_secs(3600), true), 96);
+}
+
+#[test]
+fn a_rollout_whose_steps_are_not_known_plans_them_anew() {
+    assert_eq!(rest_of_a_rollout(Duration::from_secs(50), false), 97);
 }
