@@ -294,6 +294,12 @@ fn keep_named_template(request: &admit::Request<'_>, old: &Object, new: &mut Obj
     }
 }
 
+/// Whether the controller is about to remove an object that was deleted, and nobody else holds it.
+fn is_being_finalized(object: &Object) -> bool {
+    let meta = object.metadata();
+    meta.deletion_timestamp.is_some() && meta.finalizers == [keys::DOMAIN_MAPPING_FINALIZER]
+}
+
 /// A running host. Dropping it ends its tasks at once; [`Runtime::shutdown`] lets requests end.
 ///
 /// # Examples
@@ -422,6 +428,15 @@ impl Runtime {
         self.resolve(&mut object, origin).await?;
         loop {
             let old = self.store.get(object.kind(), &object.key());
+            if let Some(old) = &old
+                && is_being_finalized(old)
+            {
+                let uid = &old.metadata().uid;
+                let is_gone =
+                    |now: Option<&Object>| now.is_none_or(|now| now.metadata().uid != *uid);
+                self.store.wait_for(old.kind(), &old.key(), is_gone).await;
+                continue;
+            }
             match self.write(old.as_deref(), object.clone()) {
                 // Somebody else wrote between the read and the write: look again.
                 Err(ApplyError::Store(
@@ -471,12 +486,12 @@ impl Runtime {
         Ok(admitted.warnings)
     }
 
-    /// Deletes an object and all that it controls.
+    /// Deletes an object and all that it controls, or begins to when finalizers hold it.
     ///
     /// # Errors
     /// When it is not there.
     pub fn delete(&self, kind: Kind, key: &ObjectKey) -> Result<(), store::Error> {
-        self.store.delete(kind, key, None)
+        self.store.remove(kind, key, None).map(drop)
     }
 
     fn write(&self, old: Option<&Object>, mut new: Object) -> Result<Arc<Object>, ApplyError> {
@@ -484,6 +499,11 @@ impl Runtime {
             let meta = new.metadata_mut();
             meta.resource_version
                 .clone_from(&old.metadata().resource_version);
+            // What the controller holds it for is not for a manifest to say.
+            let own = keys::DOMAIN_MAPPING_FINALIZER.to_owned();
+            if old.metadata().finalizers.contains(&own) && !meta.finalizers.contains(&own) {
+                meta.finalizers.push(own);
+            }
             // Who made and last changed it is not for the one who applies to say.
             for key in [keys::CREATOR_ANNOTATION, keys::LAST_MODIFIER_ANNOTATION] {
                 if let Some(value) = old.metadata().annotation(key) {

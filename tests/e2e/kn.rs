@@ -316,7 +316,12 @@ fn domains_are_created_listed_changed_and_deleted() {
     let refused = kn.refuse("domain create other.example.org --ref ksvc:none");
     assert!(refused.contains("\"none\" not found"), "{refused}");
     kn.ask("domain delete hello.example.org");
-    assert!(kn.ask("domain list").contains("No domain mapping found."));
+    let gone = || {
+        let list = kn.ask("domain list");
+        list.contains("No domain mapping found.").then_some(())
+    };
+    // It is held until its claim is cleaned up, which kn does not wait for.
+    assert!(wait_for(PATIENCE, gone).is_some());
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub const NO_GC_ANNOTATION: &str = "serving.knative.dev/no-gc";
 pub const ROLLOUT_DURATION_ANNOTATION: &str = "serving.knative.dev/rollout-duration";
 /// The older spelling of [`ROLLOUT_DURATION_ANNOTATION`], which still counts.
 pub const ROLLOUT_DURATION_ALIAS_ANNOTATION: &str = "serving.knative.dev/rolloutDuration";
+/// Holds a DomainMapping until its claim is cleaned up.
+pub const DOMAIN_MAPPING_FINALIZER: &str = "domainmappings.serving.knative.dev";
 pub const ROLLOUT_ANNOTATION: &str = "networking.internal.knative.dev/rollout";
 pub const PROGRESS_DEADLINE_ANNOTATION: &str = "serving.knative.dev/progress-deadline";
 pub const DRY_RUN_ANNOTATION: &str = "features.knative.dev/podspec-dryrun";

@@ -35,6 +35,10 @@ impl Controller {
         let key = mapping.metadata.key();
         self.publisher.map(&key, None);
         self.mapping_readers.forget(&key);
+        if mapping.metadata.deletion_timestamp.is_some() {
+            // It was held until its claim was gone.
+            return;
+        }
         for write in self.with_mapping(mapping, domain_mapping::forget) {
             if let Err(error) = self.write(write) {
                 tracing::debug!(%error, "a claim was gone before");

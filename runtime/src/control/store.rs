@@ -311,6 +311,24 @@ impl Store {
         Ok(())
     }
 
+    /// Deletes an object, or begins to when finalizers hold it; then it is returned.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`].
+    pub fn remove(
+        &self,
+        kind: Kind,
+        key: &ObjectKey,
+        uid: Option<&str>,
+    ) -> Result<Option<Arc<Object>>, Error> {
+        let object = self.get(kind, key);
+        let is_held = object.is_some_and(|object| !object.metadata().finalizers.is_empty());
+        if is_held {
+            return self.begin_deletion(kind, key, uid).map(Some);
+        }
+        self.delete(kind, key, uid).map(|()| None)
+    }
+
     /// Writes down that an object is to go once its finalizers, or for a Pod its requests, are
     /// done; a Pod's time is when it has to be gone. `uid` that is set must be
     /// the object's.

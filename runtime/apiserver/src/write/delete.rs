@@ -102,29 +102,27 @@ fn remove(host: &Host, object: &Object, options: &Options) -> Result<Option<Arc<
             Some(&meta.uid),
         )?));
     }
-    if !meta.finalizers.is_empty() {
-        return Ok(Some(host.store.begin_deletion(
-            kind,
-            &key,
-            Some(&meta.uid),
-        )?));
-    }
-    if kind == Kind::Namespace {
+    let is_held = !meta.finalizers.is_empty();
+    if kind == Kind::Namespace && !is_held {
         empty(host, &key.name);
     }
-    if options.orphan {
+    if options.orphan && !is_held {
         orphan(host, &meta.uid);
     }
-    host.store.delete(kind, &key, Some(&meta.uid))?;
-    Ok(None)
+    Ok(host.store.remove(kind, &key, Some(&meta.uid))?)
 }
 
 /// Deletes everything in a namespace.
 fn empty(host: &Host, namespace: &str) {
     for kind in Kind::ALL.into_iter().filter(|kind| kind.names().namespaced) {
         for object in host.store.list(kind, Some(namespace)).0 {
-            // One that is gone went with its owner.
-            let _ = host.store.delete(kind, &object.key(), None);
+            // One that is gone went with its owner. A mapping's claim is not in the namespace, and
+            // what holds the mapping sees to it.
+            let _ = if kind == Kind::DomainMapping {
+                host.store.remove(kind, &object.key(), None).map(drop)
+            } else {
+                host.store.delete(kind, &object.key(), None)
+            };
         }
     }
 }

@@ -2,7 +2,10 @@
 //! for the data plane.
 //!
 //! ```text
-//!   claim ── another namespace's, or none ──► DomainClaimed False
+//!   finalizer ── not there ─────────────────► it is added; then again from the top
+//!      │ there
+//!      ▼
+//!   claim ── another namespace's, or none ──► DomainClaimed False, what was served stays
 //!      │ of this namespace, or made now
 //!      ▼
 //!   reference ── not there, no address ─────► ReferenceResolved False, what was served stays
@@ -14,17 +17,22 @@
 //!   Ready True
 //! ```
 //!
+//! A mapping that is deleted is held by its finalizer until the claim that was made for it is gone,
+//! also when the program ends between the two.
+//!
 //! # Source
 //!
 //! knative/serving pkg/reconciler/domainmapping/**, pkg/apis/serving/v1beta1/domainmapping_lifecycle.go,
-//! knative/pkg resolver/addressable_resolver.go. Differs: a domain whose claim is lost is no longer
-//! served; certificates are not made.
+//! knative/pkg resolver/addressable_resolver.go. Differs: a domain whose claim is lost goes to the one that
+//! has it as soon as that one is served; certificates are not made.
 
 use super::{Event, Plan, Write};
 use crate::api::{Address, DomainMapping, DomainMappingStatus, Reference};
 use crate::conditions::{
-    self, CERTIFICATE_PROVISIONED, DOMAIN_CLAIMED, INGRESS_READY, Manager, REFERENCE_RESOLVED, Set,
+    self, CERTIFICATE_PROVISIONED, ConditionStatus, DOMAIN_CLAIMED, INGRESS_READY, Manager,
+    REFERENCE_RESOLVED, Set,
 };
+use crate::keys;
 use crate::kind::Kind;
 use crate::meta::{ObjectKey, ObjectMeta};
 use crate::object::{Dynamic, Object};
@@ -49,7 +57,7 @@ pub struct View<'a> {
 }
 
 /// Plans for a DomainMapping, and makes what the data plane should have: `None` when the domain is
-/// not to be served.
+/// not to be served, or not any more.
 #[must_use]
 pub fn domain_mapping(
     view: &View<'_>,
@@ -58,8 +66,14 @@ pub fn domain_mapping(
     let mut plan = Plan::default();
     let metadata = &view.mapping.metadata;
     if metadata.deletion_timestamp.is_some() {
-        plan.writes = forget(view);
+        plan.writes = finalize(view);
         return (plan, None);
+    }
+    if !has_finalizer(metadata) {
+        plan.writes.push(Write::Update(hold(view.mapping)));
+        let message = format!("Updated \"{}\" finalizers", metadata.name);
+        plan.events.push(Event::normal("FinalizerUpdate", message));
+        return (plan, view.served.cloned());
     }
     let before = &view.mapping.status;
     let new_generation = !conditions::is_observed(metadata, before.observed_generation);
@@ -73,6 +87,38 @@ pub fn domain_mapping(
     status.observed_generation = Some(metadata.generation);
     plan.set_status(before, status);
     (plan, wanted)
+}
+
+fn has_finalizer(metadata: &ObjectMeta) -> bool {
+    let mut all = metadata.finalizers.iter();
+    all.any(|finalizer| finalizer == keys::DOMAIN_MAPPING_FINALIZER)
+}
+
+/// The mapping with the finalizer.
+fn hold(mapping: &DomainMapping) -> Object {
+    let mut held = mapping.clone();
+    let finalizers = &mut held.metadata.finalizers;
+    finalizers.push(keys::DOMAIN_MAPPING_FINALIZER.to_owned());
+    held.into()
+}
+
+/// Removes what a mapping that is to go has, then its finalizer; with the last one it goes.
+fn finalize(view: &View<'_>) -> Vec<Write> {
+    let metadata = &view.mapping.metadata;
+    if !has_finalizer(metadata) {
+        // Somebody else's hold it.
+        return Vec::new();
+    }
+    let mut writes = forget(view);
+    let mut freed = view.mapping.clone();
+    let finalizers = &mut freed.metadata.finalizers;
+    finalizers.retain(|finalizer| finalizer != keys::DOMAIN_MAPPING_FINALIZER);
+    writes.push(if finalizers.is_empty() {
+        Write::Delete(Kind::DomainMapping, metadata.key())
+    } else {
+        Write::Update(freed.into())
+    });
+    writes
 }
 
 /// The writes that remove the claim of a DomainMapping that is gone: only where claims are made, and
@@ -154,7 +200,7 @@ fn reconcile(
         plan.events.push(failed(format!(
             "namespace \"{namespace}\" does not own ClusterDomainClaim for \"{domain}\""
         )));
-        return None;
+        return without_claim(view);
     }
     conditions.mark_true(DOMAIN_CLAIMED);
 
@@ -169,12 +215,7 @@ fn reconcile(
     };
     conditions.mark_true(REFERENCE_RESOLVED);
 
-    let wanted = Mapping {
-        key: metadata.key(),
-        created: metadata.creation_timestamp,
-        domain: domain.clone(),
-        host,
-    };
+    let wanted = lead_to(view, host);
     if view.served == Some(&wanted) {
         conditions.mark_true(INGRESS_READY);
     } else {
@@ -185,6 +226,33 @@ fn reconcile(
         }
     }
     Some(wanted)
+}
+
+/// What is served for a mapping without the claim: what it was served with. Requests go on as long
+/// as no mapping that has the claim takes them.
+fn without_claim(view: &View<'_>) -> Option<Mapping> {
+    let status = &view.mapping.status.conditions;
+    // The program may have started anew since.
+    let was_served = || conditions::status_of(status, INGRESS_READY) == ConditionStatus::True;
+    let before = view.served.cloned().or_else(|| {
+        let host = was_served().then(|| resolve(view).ok()).flatten()?;
+        Some(lead_to(view, host))
+    });
+    before.map(|before| Mapping {
+        has_lost_claim: true,
+        ..before
+    })
+}
+
+fn lead_to(view: &View<'_>, host: String) -> Mapping {
+    let metadata = &view.mapping.metadata;
+    Mapping {
+        key: metadata.key(),
+        created: metadata.creation_timestamp,
+        has_lost_claim: false,
+        domain: metadata.name.clone(),
+        host,
+    }
 }
 
 fn not_configured(conditions: &mut Manager) {
@@ -223,6 +291,12 @@ fn make_claim(mapping: &ObjectMeta) -> Dynamic {
         kind: Kind::ClusterDomainClaim,
         metadata: ObjectMeta {
             name: mapping.name.clone(),
+            // No manifest has it: a run of manifests does not miss it there.
+            annotations: [(
+                keys::MADE_OF_ANNOTATION.to_owned(),
+                mapping.key().to_string(),
+            )]
+            .into(),
             ..ObjectMeta::default()
         },
         body: body.into_iter().collect(),

@@ -96,6 +96,8 @@ pub struct Mapping {
     pub key: ObjectKey,
     /// When it was made: where two claim one host, the oldest has it.
     pub created: Option<Timestamp>,
+    /// Its namespace no longer has the ClusterDomainClaim: it is served until one that has it is.
+    pub has_lost_claim: bool,
     /// Lower case, without port.
     pub domain: String,
     /// The cluster-local host that it leads to: `name.namespace.svc.cluster.local`.

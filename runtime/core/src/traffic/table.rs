@@ -5,7 +5,7 @@
 //! same with the old one, so that it costs the same at ten hosts and at a hundred thousand.
 //!
 //! Invariants: an entry has at least one target; of several claims on one host the oldest Route's
-//! is first, whatever the order in which they came.
+//! is first, after it mappings that lost their domain, whatever the order in which they came.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -58,6 +58,8 @@ enum Goal {
 /// The lowest one has the host: the oldest Route, and the main host before a tag's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
+    /// A mapping whose claim is lost comes after all others.
+    has_lost_claim: bool,
     /// A Route without a time counts as the youngest.
     has_no_time: bool,
     created: Option<Timestamp>,
@@ -152,6 +154,7 @@ impl RouteTable {
         if let Some(new) = new {
             let claim = Claim {
                 rank: Rank {
+                    has_lost_claim: new.has_lost_claim,
                     has_no_time: new.created.is_none(),
                     created: new.created,
                     route: new.key.clone(),
@@ -229,6 +232,7 @@ impl RouteTable {
             };
             let claim = Claim {
                 rank: Rank {
+                    has_lost_claim: false,
                     has_no_time: ingress.created.is_none(),
                     created: ingress.created,
                     route: ingress.route.clone(),

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::conditions::{ConditionStatus, READY};
+use crate::conditions::READY;
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_000);
 const DOMAIN: &str = "shop.example.com";
@@ -44,7 +44,8 @@ impl World {
     /// The domain is claimed, the Service is there.
     fn new() -> Self {
         let mapping = json!({
-            "metadata": {"name": DOMAIN, "namespace": "ns", "generation": 1},
+            "metadata": {"name": DOMAIN, "namespace": "ns", "generation": 1,
+                         "finalizers": ["domainmappings.serving.knative.dev"]},
             "spec": {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service",
                              "name": "h1", "namespace": "ns"}},
         });
@@ -169,10 +170,10 @@ fn check(case: &Case) {
 fn what_is_wrong_is_told() {
     for case in [
         Case {
-            name: "no claim, and none are made",
+            name: "no claim any more, and none are made",
             given: |w| w.claim = None,
             want: "DomainClaimed False DomainAlreadyClaimed The domain name is already in use by another DomainMapping",
-            served: false,
+            served: true,
         },
         Case {
             name: "no claim, and they are made",
@@ -184,7 +185,7 @@ fn what_is_wrong_is_told() {
             name: "another namespace's claim, although they are made",
             given: |w| (w.claim, w.makes_claims) = (Some(claim("other")), true),
             want: "DomainClaimed False DomainAlreadyClaimed The domain name is already in use by another DomainMapping",
-            served: false,
+            served: true,
         },
         Case {
             name: "the Service is gone",
@@ -308,4 +309,82 @@ fn a_claim_is_removed_where_it_was_made_and_only_by_its_own() {
         let got = world.view(forget);
         assert_eq!(got, want.into_iter().collect::<Vec<_>>(), "{namespace:?}");
     }
+}
+
+#[test]
+fn a_domain_without_a_claim_is_served_only_if_it_was() {
+    let mut world = World::new();
+    world.claim = None;
+    world.step();
+    world.step();
+    assert_eq!(world.served, None, "it never had a claim");
+    world.claim = Some(claim("ns"));
+    world.step();
+    world.step();
+    let before = world.served.clone().expect("served");
+    assert!(!before.has_lost_claim);
+    world.claim = Some(claim("other"));
+    world.step();
+    let lost = Mapping {
+        has_lost_claim: true,
+        ..before.clone()
+    };
+    assert_eq!(world.served, Some(lost.clone()));
+    // The program starts again.
+    world.served = None;
+    world.step();
+    assert_eq!(world.served, Some(lost));
+    world.claim = Some(claim("ns"));
+    world.step();
+    assert_eq!(world.served, Some(before));
+}
+
+#[test]
+fn a_mapping_is_held_before_it_has_anything() {
+    let mut world = World::new();
+    world.mapping.metadata.finalizers = vec!["a/b".to_owned()];
+    world.claim = None;
+    world.makes_claims = true;
+    let (plan, wanted) = world.view(|view| domain_mapping(view, NOW));
+    let [Write::Update(Object::DomainMapping(held))] = plan.writes.as_slice() else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(
+        held.metadata.finalizers,
+        ["a/b", "domainmappings.serving.knative.dev"]
+    );
+    assert_eq!((plan.status, wanted), (None, None));
+    let message = format!("Updated \"{DOMAIN}\" finalizers");
+    assert_eq!(plan.events, [Event::normal("FinalizerUpdate", message)]);
+}
+
+#[test]
+fn a_mapping_goes_after_its_claim() {
+    let delete = |kind, namespace: &str| Write::Delete(kind, ObjectKey::new(namespace, DOMAIN));
+    let mut world = World::new();
+    world.makes_claims = true;
+    world.step();
+    world.step();
+    world.mapping.metadata.deletion_timestamp = Some(NOW);
+    let both = [
+        delete(Kind::ClusterDomainClaim, ""),
+        delete(Kind::DomainMapping, "ns"),
+    ];
+    let (plan, wanted) = world.view(|view| domain_mapping(view, NOW));
+    assert_eq!((plan.writes.as_slice(), wanted), (both.as_slice(), None));
+    // The program ended after the first of these.
+    world.claim = None;
+    let (plan, _) = world.view(|view| domain_mapping(view, NOW));
+    assert_eq!(plan.writes, both[1..]);
+    // Somebody else holds it, too.
+    let finalizers = &mut world.mapping.metadata.finalizers;
+    finalizers.push("a/b".to_owned());
+    let (plan, _) = world.view(|view| domain_mapping(view, NOW));
+    let [Write::Update(Object::DomainMapping(freed))] = plan.writes.as_slice() else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(freed.metadata.finalizers, ["a/b"]);
+    world.mapping.metadata.finalizers = vec!["a/b".to_owned()];
+    let (plan, _) = world.view(|view| domain_mapping(view, NOW));
+    assert!(plan.is_empty());
 }

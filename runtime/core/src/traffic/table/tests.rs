@@ -313,6 +313,7 @@ fn mapping(domain: &str, host: &str, created: i64) -> Mapping {
     Mapping {
         key: ObjectKey::new("ns", domain),
         created: Some(Timestamp::from_unix_seconds(created)),
+        has_lost_claim: false,
         domain: domain.to_owned(),
         host: host.to_owned(),
     }
@@ -369,4 +370,24 @@ fn domains_lead_one_step_and_the_oldest_has_them() {
             "made at {created}"
         );
     }
+}
+
+#[test]
+fn a_domain_whose_claim_is_lost_goes_to_who_has_it() {
+    let (a, b) = (ingress("a", 1), ingress("b", 1));
+    let old = mapping("shop.example", "a.ns.svc", 1);
+    let lost = Mapping {
+        has_lost_claim: true,
+        ..old.clone()
+    };
+    let mut new = mapping("shop.example", "b.ns.svc", 2);
+    new.key.namespace = "other".to_owned();
+    let table = RouteTable::build([&a, &b])
+        .remap(None, Some(&old))
+        .remap(Some(&old), Some(&lost));
+    assert_eq!(found(&table, "shop.example", Public, None), "a/a-1");
+    let table = table.remap(None, Some(&new));
+    assert_eq!(found(&table, "shop.example", Public, None), "b/b-1");
+    let table = table.remap(Some(&new), None);
+    assert_eq!(found(&table, "shop.example", Public, None), "a/a-1");
 }
