@@ -16,6 +16,13 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 
+/// How much of a log tells why code ended: what Kubernetes takes for that.
+///
+/// Source: kubernetes pkg/kubelet, `MaxContainerTerminationMessageLogLength` and
+/// `MaxContainerTerminationMessageLogLines`.
+const TAIL_BYTES: usize = 2048;
+const TAIL_LINES: usize = 80;
+
 /// What a line costs beside its text.
 const LINE_COST: usize = 64;
 
@@ -96,6 +103,12 @@ impl Logs {
         lock(&self.all).get(revision).cloned()
     }
 
+    /// The last lines of all replicas of a revision; empty when there are none.
+    #[must_use]
+    pub fn tail(&self, revision: &ObjectKey) -> String {
+        self.get(revision).map(|log| log.tail()).unwrap_or_default()
+    }
+
     /// Forgets a revision. Who reads its log reads to the end.
     pub fn remove(&self, revision: &ObjectKey) {
         lock(&self.all).remove(revision);
@@ -148,6 +161,18 @@ impl Log {
         (lines.cloned().collect(), ring.last)
     }
 
+    fn tail(&self) -> String {
+        let ring = lock(&self.ring);
+        let mut bytes = 0;
+        let last = ring.lines.iter().rev().take(TAIL_LINES).take_while(|line| {
+            bytes += line.text.len() + 1;
+            bytes <= TAIL_BYTES
+        });
+        let mut lines: Vec<&str> = last.map(|line| &*line.text).collect();
+        lines.reverse();
+        lines.join("\n")
+    }
+
     /// A receiver that is woken by each new line.
     #[must_use]
     pub fn head(&self) -> watch::Receiver<u64> {
@@ -194,6 +219,25 @@ mod tests {
         assert_eq!(*log.head().borrow(), 4);
         logs.remove(&key);
         assert!(logs.get(&key).is_none());
+    }
+
+    #[test]
+    fn the_tail_is_short() {
+        let logs = Logs::new(Clock::default(), 1 << 20);
+        let key = ObjectKey::new("default", "h1-00001");
+        assert_eq!(logs.tail(&key), "");
+        let log = logs.open(&key);
+        logs.set_writers(&key, vec![writer("a"), writer("b")]);
+        log.push(0, "one");
+        log.push(1, "two");
+        assert_eq!(logs.tail(&key), "one\ntwo");
+        for n in 0..100 {
+            log.push(n, "x");
+        }
+        assert_eq!(logs.tail(&key).lines().count(), 80);
+        log.push(0, &"y".repeat(1500));
+        log.push(0, &"z".repeat(1000));
+        assert_eq!(logs.tail(&key), "z".repeat(1000));
     }
 
     #[test]

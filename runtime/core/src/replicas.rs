@@ -29,9 +29,21 @@ pub struct Replica {
     pub leaving_since: Option<Timestamp>,
     /// How often its code was started again.
     pub restarts: u32,
-    /// When its code was last started again.
-    pub restarted: Option<Timestamp>,
+    /// How its code ended before it was last started again.
+    pub last_end: Option<End>,
 }
+
+/// How the code of a replica ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    pub at: Timestamp,
+    pub exit_code: i32,
+}
+
+/// What Kubernetes shows of a container that it killed: 128 and the number of the signal.
+pub const KILLED: i32 = 137;
+/// What it shows of one that aborted, as a program does that traps.
+pub const ABORTED: i32 = 134;
 
 /// How many there are to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +97,7 @@ impl Replicas {
                 ready_since: None,
                 leaving_since: None,
                 restarts: 0,
-                restarted: None,
+                last_end: None,
             });
         }
         for _ in wanted..living {
@@ -121,13 +133,32 @@ impl Replicas {
         true
     }
 
-    /// Notes that the code of all replicas that run was started again so many times.
+    /// Notes that the code of all replicas that run was killed and started again so many times.
     pub fn restarted(&mut self, times: u32, now: Timestamp) {
-        let running = |one: &&mut Replica| one.leaving_since.is_none() && one.started.is_some();
-        for one in self.all.iter_mut().filter(running).filter(|_| times > 0) {
-            one.restarts = one.restarts.saturating_add(times);
-            one.restarted = Some(now);
+        for one in self.running_mut().filter(|_| times > 0) {
+            one.end(times, now, KILLED);
         }
+    }
+
+    /// Notes that code ended by itself so many times, last with this exit code. An end is one
+    /// replica's: those that ended least come first.
+    pub fn exited(&mut self, times: u32, exit_code: i32, now: Timestamp) {
+        let mut running: Vec<_> = self.running_mut().collect();
+        let Ok(count @ 1..) = u32::try_from(running.len()) else {
+            return;
+        };
+        running.sort_by_key(|one| one.restarts);
+        for (place, one) in (0..).zip(running) {
+            let share = times / count + u32::from(place < times % count);
+            if share > 0 {
+                one.end(share, now, exit_code);
+            }
+        }
+    }
+
+    fn running_mut(&mut self) -> impl Iterator<Item = &mut Replica> {
+        let is_running = |one: &&mut Replica| one.leaving_since.is_none() && one.started.is_some();
+        self.all.iter_mut().filter(is_running)
     }
 
     /// All that leave are done.
@@ -152,6 +183,13 @@ impl Replicas {
                 return id;
             }
         }
+    }
+}
+
+impl Replica {
+    fn end(&mut self, times: u32, at: Timestamp, exit_code: i32) {
+        self.restarts = self.restarts.saturating_add(times);
+        self.last_end = Some(End { at, exit_code });
     }
 }
 
@@ -233,7 +271,7 @@ mod tests {
         replicas.scale(one(1), at(5), ids());
         assert_eq!(replicas.all()[0].ready_since, Some(at(5)));
         replicas.restarted(0, at(6));
-        assert_eq!(replicas.all()[0].restarted, None);
+        assert_eq!(replicas.all()[0].last_end, None);
         replicas.restarted(2, at(6));
         assert_eq!(replicas.all()[0].restarts, 2);
     }
@@ -257,6 +295,31 @@ mod tests {
         assert_eq!(all, [(Some(at(1)), 1), (None, 0)]);
         replicas.scale(count(0, 0), at(3), &mut ids);
         assert_eq!(shown(&replicas), "a-", "what never ran has nothing to end");
+    }
+
+    #[test]
+    fn an_end_is_that_of_the_replica_that_ended_least() {
+        let mut replicas = Replicas::default();
+        replicas.exited(1, 3, at(1));
+        let count = Count {
+            ready: 3,
+            running: 3,
+            wanted: 4,
+        };
+        replicas.scale(count, at(1), ids());
+        let ends = |replicas: &Replicas| -> Vec<_> {
+            let end = |one: &Replica| (one.restarts, one.last_end.as_ref().map(|e| e.exit_code));
+            replicas.all().iter().map(end).collect()
+        };
+        replicas.exited(1, 3, at(2));
+        assert_eq!(ends(&replicas)[..2], [(1, Some(3)), (0, None)]);
+        replicas.exited(4, 0, at(3));
+        let want = [(2, Some(0)), (2, Some(0)), (1, Some(0)), (0, None)];
+        assert_eq!(ends(&replicas), want, "the fourth does not run");
+        replicas.restarted(1, at(4));
+        assert_eq!(ends(&replicas)[2], (2, Some(KILLED)));
+        replicas.exited(0, 7, at(5));
+        assert_eq!(ends(&replicas)[2], (2, Some(KILLED)));
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Scale {
     pub running: u32,
     /// How often each of those was restarted.
     pub restarts: u32,
+    /// How often code of theirs ended by itself, and the exit code of the last time.
+    pub ends: (u32, i32),
     /// Replicas that are wanted; none before that is known.
     pub desired: Option<u32>,
     pub activity: Activity,
@@ -107,6 +109,8 @@ pub struct Scaler {
     replicas: u32,
     /// There while there are replicas.
     prober: Option<Prober>,
+    /// How often code had ended by itself when these replicas began.
+    ends_before: u32,
     /// When waiting requests may bring about the next decision.
     hurry: Instant,
     /// All requests come through the activator from the start.
@@ -134,6 +138,7 @@ impl Scaler {
             excess_burst_capacity: initial_excess_burst_capacity(&spec),
             replicas: 0,
             prober: None,
+            ends_before: 0,
             hurry: Instant::now(),
             started: now,
             told: None,
@@ -177,12 +182,7 @@ impl Scaler {
                     self.decide().await;
                 }
                 () = self.activator.poked(), if self.replicas == 0 => {
-                    if self.activator.take_woken() {
-                        // The first request did not wait for us: it is starting the instance.
-                        self.replicas = 1;
-                        self.probe();
-                        tracing::info!(replicas = 1, "revision is scaled up from zero");
-                    }
+                    self.notice_wake();
                     // What waits is the load; there is no second of it yet to average.
                     let load = self.activator.load();
                     #[allow(clippy::cast_precision_loss, reason = "a queue is far below 2^52")]
@@ -216,6 +216,15 @@ impl Scaler {
                     }
                 }
             }
+        }
+    }
+
+    /// The first request at zero may not have waited for us: it is starting the instance.
+    fn notice_wake(&mut self) {
+        if self.activator.take_woken() {
+            self.replicas = 1;
+            self.probe();
+            tracing::info!(replicas = 1, "revision is scaled up from zero");
         }
     }
 
@@ -308,6 +317,7 @@ impl Scaler {
     fn probe(&mut self) {
         let prober = Prober::new(self.probes.clone(), self.pool.clone(), self.port);
         self.prober = Some(prober);
+        self.ends_before = self.pool.counts().ends.get().0;
     }
 
     fn give_capacity(&self) {
@@ -374,12 +384,22 @@ impl Scaler {
         self.replicas = 0;
     }
 
+    fn ends(&self) -> (u32, i32) {
+        let (times, code) = self.pool.counts().ends.get();
+        match times.wrapping_sub(self.ends_before) {
+            1.. if self.prober.is_none() => (0, 0),
+            0 => (0, 0),
+            times => (times, code),
+        }
+    }
+
     fn tell(&mut self) {
         let elapsed = self.clock.now().since(self.state.since);
         let scale = Scale {
             actual: self.ready(),
             running: self.replicas,
             restarts: self.prober.as_ref().map_or(0, |p| p.health().restarts),
+            ends: self.ends(),
             shortage: self.shortage.clone(),
             is_late: !self.state.initialized
                 && self.state.activity == Activity::Activating

@@ -141,6 +141,7 @@ pub struct Members {
     is_draining: bool,
     /// As told last.
     restarts: u32,
+    ends: u32,
 }
 
 impl Members {
@@ -166,6 +167,14 @@ impl Members {
         let more = times.saturating_sub(self.restarts);
         self.restarts = times;
         self.replicas.restarted(more, now);
+    }
+
+    /// Takes in how often code has ended by itself since the first replica of now began, and the
+    /// exit code of the last time.
+    pub fn exited(&mut self, (times, exit_code): (u32, i32), now: Timestamp) {
+        let more = times.saturating_sub(self.ends);
+        self.ends = times;
+        self.replicas.exited(more, exit_code, now);
     }
 
     /// Those that leave are gone.

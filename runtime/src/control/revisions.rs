@@ -13,7 +13,7 @@ use serve_core::keys;
 use serve_core::meta::ObjectKey;
 use serve_core::node::Resources;
 use serve_core::probe::Probes;
-use serve_core::reconcile::revision::{ActiveFact, Facts, ImageFact, StartFact};
+use serve_core::reconcile::revision::{ActiveFact, ExitFact, Facts, ImageFact, StartFact};
 use serve_core::replicas::{Count, Replicas};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use super::observe::{Fact, Reporter, What};
 use super::settings::Current;
 use crate::autoscaler::{Scale, Scaler, Subject};
 use crate::clock::Clock;
+use crate::engine;
 use crate::revision::Revision;
 use crate::revision::launch::{self, Launcher};
 use crate::tasks::Tasks;
@@ -158,7 +159,9 @@ impl Revisions {
             }
             What::Failed(error) => {
                 seen.misses_environment = matches!(error, launch::Error::Environment(_));
-                fail(&mut seen.facts, &error);
+                fail(&mut seen.facts, &error, || {
+                    self.launcher.logs.tail(&fact.key)
+                });
             }
             What::Scaled(scale) => {
                 show(&mut seen.facts, &scale);
@@ -170,6 +173,9 @@ impl Revisions {
                 let now = self.clock.now();
                 seen.members.scale(count, now);
                 seen.members.restarted(scale.restarts, now);
+                seen.members.exited(scale.ends, now);
+                let log = || self.launcher.logs.tail(&fact.key);
+                show_exit(&mut seen.facts, scale.ends, log);
                 self.launcher
                     .logs
                     .set_writers(&fact.key, seen.members.writers());
@@ -339,7 +345,18 @@ fn port(object: &api::Revision) -> u16 {
         .unwrap_or(DEFAULT_PORT)
 }
 
-fn fail(facts: &mut Facts, error: &launch::Error) {
+/// Shows how code last ended; `log` is its last output.
+fn show_exit(facts: &mut Facts, (times, code): (u32, i32), log: impl FnOnce() -> String) {
+    let is_known = facts.exit.as_ref().is_some_and(|exit| exit.code == code);
+    if times == 0 {
+        facts.exit = None;
+    } else if !is_known {
+        let message = log();
+        facts.exit = Some(ExitFact { code, message });
+    }
+}
+
+fn fail(facts: &mut Facts, error: &launch::Error, log: impl FnOnce() -> String) {
     tracing::warn!(%error, "a revision does not start");
     match error {
         launch::Error::Image { image, message } => {
@@ -347,6 +364,9 @@ fn fail(facts: &mut Facts, error: &launch::Error) {
                 image: image.clone(),
                 message: message.clone(),
             };
+        }
+        launch::Error::Engine(engine::Error::Exit(code)) => {
+            facts.start = StartFact::exited(*code, &log());
         }
         other => {
             facts.start = StartFact::Failed {

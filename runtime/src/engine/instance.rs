@@ -49,8 +49,8 @@ impl Engine {
     /// Starts an instance; `id` is its name in logs.
     ///
     /// # Errors
-    /// [`Error::Full`] when the pooling allocator has no place, [`Error::Start`] when the guest
-    /// fails or wants more than its limits while it starts.
+    /// [`Error::Full`] when the pooling allocator has no place, [`Error::Exit`] when the guest ends
+    /// its program, [`Error::Start`] when it fails or wants more than its limits while it starts.
     ///
     /// # Cancel safety
     /// Dropping the future drops the half-started instance.
@@ -101,6 +101,9 @@ impl Engine {
 fn start_error(error: &wasmtime::Error, spec: &InstanceSpec, instance: u64) -> Error {
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         return Error::Full;
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return Error::Exit(*code);
     }
     tracing::warn!(
         revision = &*spec.revision,

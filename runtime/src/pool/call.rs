@@ -206,7 +206,10 @@ impl Future for Running {
                 }
             }
             (None, Ok(())) => _ = counts.discarded.fetch_add(1, Relaxed),
-            (_, Err(_)) => _ = counts.failed.fetch_add(1, Relaxed),
+            (_, Err(error)) => {
+                counts.failed.fetch_add(1, Relaxed);
+                counts.ends.count(error);
+            }
         }
         self.slot = None;
         Poll::Ready(result)

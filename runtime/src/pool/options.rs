@@ -1,13 +1,14 @@
 //! How a pool treats its instances, and what it counts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use serve_core::replicas::ABORTED;
 use tokio::sync::Notify;
 
 use super::{Heavy, Pressure};
-use crate::engine::Facts;
+use crate::engine::{Error, Facts};
 
 /// Whether an instance serves more than one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub struct Counts {
     pub started: AtomicU64,
     /// Calls that ended with a trap or an exit.
     pub failed: AtomicU64,
+    /// How often the code ended by itself, by a trap or an exit, and how the last time.
+    pub ends: Ends,
     /// Calls that ran out of time.
     pub timed_out: AtomicU64,
     /// Calls whose caller went away before the guest had returned.
@@ -106,4 +109,61 @@ pub struct Counts {
     /// Instances that were dropped because they were idle.
     pub evicted: AtomicU64,
     pub(super) empty: Notify,
+}
+
+/// The ends that code brought about itself.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// How often, above the exit code of the last one: one word, so that both are of one moment.
+    word: AtomicU64,
+}
+
+impl Ends {
+    /// Counts an end, if this error is one.
+    pub(super) fn count(&self, error: &Error) {
+        let code = match error {
+            Error::Exit(code) => *code,
+            Error::Trap(_) => ABORTED,
+            _ => return,
+        };
+        let next = |word: u64| {
+            let times = (word >> 32).saturating_add(1) & u64::from(u32::MAX);
+            Some(times << 32 | u64::from(code.cast_unsigned()))
+        };
+        // It always has a next value.
+        let _ = self.word.fetch_update(Relaxed, Relaxed, next);
+    }
+
+    /// How often, and the exit code of the last one. The number begins again after its largest.
+    #[must_use]
+    pub fn get(&self) -> (u32, i32) {
+        let word = self.word.load(Relaxed);
+        let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        (half(word >> 32), half(word).cast_signed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_counted_with_its_code() {
+        let ends = Ends::default();
+        assert_eq!(ends.get(), (0, 0));
+        for (error, want) in [
+            (Error::Exit(-1), (1, -1)),
+            (Error::Trap("unreachable".into()), (2, 134)),
+            (Error::Timeout, (2, 134)),
+            (Error::NoResponse, (2, 134)),
+            (Error::Exit(0), (3, 0)),
+        ] {
+            ends.count(&error);
+            assert_eq!(ends.get(), want, "{error}");
+        }
+        ends.word.store(u64::MAX, Relaxed);
+        assert_eq!(ends.get(), (u32::MAX, -1));
+        ends.count(&Error::Exit(2));
+        assert_eq!(ends.get(), (0, 2));
+    }
 }

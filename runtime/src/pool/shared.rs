@@ -210,8 +210,11 @@ fn start(inner: &Arc<Inner>, shard: usize, held: Held) -> Result<Seat, Error> {
             }
         };
         state.retire();
-        if matches!(&result, Err(error) if !matches!(error, Error::Gone)) {
+        if let Err(error) = &result
+            && !matches!(error, Error::Gone)
+        {
             counts.failed.fetch_add(1, Relaxed);
+            counts.ends.count(error);
         }
         _ = end.send(Some(result.err().unwrap_or(Error::Gone)));
     });

@@ -84,6 +84,9 @@ async fn exit_is_an_error_with_the_code() {
         get(&pool_of("exit", reused), "/").await,
         Err(Error::Exit(1))
     ));
+    let pool = pool_of("start-exit", reused);
+    assert!(matches!(pool.warm().await, Err(Error::Exit(1))));
+    assert_eq!(live(&pool), 0);
 }
 
 #[tokio::test]

@@ -432,3 +432,88 @@ async fn no_request_is_lost_on_the_way_to_zero_and_back() {
     }
     assert!(zeros >= 10, "it was at zero {zeros} times only");
 }
+
+/// The status of the user's container of the one Pod, once `condition` holds for it.
+async fn container(host: &Host, condition: impl Fn(&Value) -> bool) -> Value {
+    let store = host.runtime.store();
+    let mut head = store.head();
+    let look = async {
+        loop {
+            head.borrow_and_update();
+            let pods = store.list(Kind::Pod, Some("default")).0;
+            let statuses = pods.iter().map(|pod| {
+                let status = &pod.to_value()["status"]["containerStatuses"];
+                status[1].clone()
+            });
+            if let Some(found) = statuses.into_iter().find(|status| condition(status)) {
+                return found;
+            }
+            head.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap()
+}
+
+fn paused() -> Host {
+    Host::start_with(Clock::tokio(Timestamp::from_unix_seconds(1_800_000_000)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_ends_its_program_is_shown_as_a_container_that_was_restarted() {
+    let host = paused();
+    host.service("exits", reused(), json!({}), json!({})).await;
+    host.ready(1).await;
+    let well = container(&host, |status| status["ready"] == true).await;
+    assert_eq!(
+        (&well["restartCount"], &well["lastState"]),
+        (&json!(0), &json!({}))
+    );
+    for times in 1..=2 {
+        assert_eq!(host.get("/x").await.0, 500);
+        assert_eq!(host.get("/").await.0, 200, "the next one is answered");
+        let status = container(&host, |status| status["restartCount"] == times).await;
+        let ended = &status["lastState"]["terminated"];
+        assert_eq!(
+            (&ended["exitCode"], &ended["reason"]),
+            (&json!(1), &json!("Error"))
+        );
+        assert!(status["state"]["running"].is_object(), "{status}");
+        assert_eq!(status["ready"], true);
+    }
+    host.revision(1, |revision| says(revision, "Ready True"))
+        .await;
+    // What the code wrote in its earlier runs is the log of these.
+    let key = ObjectKey::new("default", "h1-00001");
+    let pods = host.runtime.store().list(Kind::Pod, Some("default")).0;
+    let name = pods[0].key().name;
+    let (_, replica) = name.rsplit_once('-').unwrap();
+    let log = host.runtime.logs().get(&key).unwrap();
+    let lines = log.after(0, replica).0;
+    let runs: Vec<_> = lines
+        .iter()
+        .map(|line| (line.writer.run, &*line.text))
+        .collect();
+    assert_eq!(runs, [(0, "no more"), (1, "no more")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_ends_its_program_when_it_is_probed_is_not_healthy() {
+    let host = paused();
+    let probe = json!({"readinessProbe": {"httpGet": {"path": "/x"}, "periodSeconds": 1}});
+    host.service("exits", reused(), json!({}), probe).await;
+    let text = "Ready False ExitCode1 Container failed with: no more";
+    let revision = host.revision(1, |revision| says(revision, text)).await;
+    assert!(says(&revision, "ContainerHealthy False ExitCode1"));
+    let status = container(&host, |status| status["restartCount"] != 0).await;
+    assert_eq!(status["lastState"]["terminated"]["exitCode"], 1);
+}
+
+#[tokio::test]
+async fn a_guest_that_ends_its_program_at_the_start_says_with_which_code() {
+    let host = Host::start();
+    host.service("start-exit", json!({}), json!({}), json!({}))
+        .await;
+    let text = "Ready False ExitCode1 Container failed with: ";
+    let revision = host.revision(1, |revision| says(revision, text)).await;
+    assert!(says(&revision, "ContainerHealthy False ExitCode1"));
+}

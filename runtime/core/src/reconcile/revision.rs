@@ -6,6 +6,8 @@
 //!   Failed       –           –               (as it was)         False ContainerMissing
 //!   Resolved     Pending     not reached     Unknown Deploying   Unknown Deploying
 //!   Resolved     Failed      –               False, or           False ExitCode…
+//!   Resolved     Started     none is ready,  (as it was)         False ExitCode…
+//!                            code ended
 //!   Resolved     Started     initial reached True                True
 //! ```
 //!
@@ -54,10 +56,23 @@ pub struct Facts {
     pub running_replicas: u32,
     /// How often each of those was restarted by its probes.
     pub restarts: u32,
+    /// How the code of a replica last ended by itself, since there are replicas.
+    pub exit: Option<ExitFact>,
     /// Whether the initial scale was not reached within the progress deadline.
     pub is_late: bool,
     /// Why wanted replicas do not run: the machine has no room for them.
     pub shortage: Option<String>,
+}
+
+impl Facts {
+    /// Replicas are there, none of them is ready, and the code of one has ended.
+    ///
+    /// Source: knative/serving pkg/reconciler/revision/reconcile_resources.go,
+    /// `reconcileDeployment`.
+    fn keeps_exiting(&self) -> bool {
+        let is_ready = self.actual_replicas.is_some_and(|replicas| replicas > 0);
+        self.exit.is_some() && self.running_replicas > 0 && !is_ready
+    }
 }
 
 /// Whether the images are known by digest.
@@ -87,18 +102,37 @@ pub enum StartFact {
     Failed { reason: String, message: String },
 }
 
+/// Code that ended by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExitFact {
+    pub code: i32,
+    /// Its last output.
+    pub message: String,
+}
+
+impl ExitFact {
+    fn reason(&self) -> String {
+        format!("ExitCode{}", self.code)
+    }
+
+    fn told(&self) -> String {
+        let message = match self.message.as_str() {
+            "" if self.code == 0 => "container exited with no error",
+            message => message,
+        };
+        format!("Container failed with: {message}")
+    }
+}
+
 impl StartFact {
     /// The code ended by itself with exit code `code`. `message` is its last output.
     #[must_use]
     pub fn exited(code: i32, message: &str) -> Self {
-        let message = if code == 0 && message.is_empty() {
-            "container exited with no error"
-        } else {
-            message
-        };
+        let message = message.to_owned();
+        let exit = ExitFact { code, message };
         Self::Failed {
-            reason: format!("ExitCode{code}"),
-            message: format!("Container failed with: {message}"),
+            reason: exit.reason(),
+            message: exit.told(),
         }
     }
 }
@@ -239,6 +273,13 @@ fn show_start(facts: &Facts, was_ready: bool, conditions: &mut Manager) {
         StartFact::Started if facts.shortage.is_some() && facts.running_replicas == 0 => {
             let message = facts.shortage.as_deref().unwrap_or_default();
             conditions.mark_false(RESOURCES_AVAILABLE, "Unschedulable", message);
+        }
+        StartFact::Started if facts.keeps_exiting() => {
+            let exit = facts.exit.clone().unwrap_or_default();
+            if conditions.status(RESOURCES_AVAILABLE) != ConditionStatus::True {
+                conditions.mark_unknown(RESOURCES_AVAILABLE, DEPLOYING, "");
+            }
+            conditions.mark_false(CONTAINER_HEALTHY, &exit.reason(), &exit.told());
         }
         StartFact::Started if facts.is_initialized => {
             conditions.mark_true(RESOURCES_AVAILABLE);

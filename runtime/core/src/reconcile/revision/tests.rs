@@ -34,6 +34,7 @@ fn running() -> Facts {
         desired_replicas: Some(1),
         running_replicas: 1,
         restarts: 0,
+        exit: None,
         is_late: false,
         shortage: None,
     }
@@ -92,6 +93,16 @@ fn conditions_follow_the_facts() {
         active: Some(ActiveFact::activating()),
         ..pending.clone()
     };
+    let exiting = |is_initialized| Facts {
+        active: Some(ActiveFact::activating()),
+        actual_replicas: Some(0),
+        exit: Some(ExitFact {
+            code: 3,
+            message: "boom".to_owned(),
+        }),
+        is_initialized,
+        ..running()
+    };
     let unschedulable = StartFact::Failed {
         reason: "Unschedulable".to_owned(),
         message: "no room".to_owned(),
@@ -129,6 +140,42 @@ fn conditions_follow_the_facts() {
                 "ContainerHealthy Unknown Deploying ",
                 "Ready Unknown Deploying ",
                 "ResourcesAvailable Unknown Deploying ",
+            ],
+        },
+        Case {
+            name: "ends by itself before it is ready",
+            given: vec![pending.clone(), exiting(false)],
+            want: &[
+                "Active Unknown Queued Requests to the target are being buffered as resources are provisioned.",
+                "ContainerHealthy False ExitCode3 Container failed with: boom",
+                "Ready False ExitCode3 Container failed with: boom",
+                "ResourcesAvailable Unknown Deploying ",
+            ],
+        },
+        Case {
+            name: "no replica stays up of one that was ready",
+            given: vec![running(), exiting(true)],
+            want: &[
+                "Active Unknown Queued Requests to the target are being buffered as resources are provisioned.",
+                "ContainerHealthy False ExitCode3 Container failed with: boom",
+                "Ready False ExitCode3 Container failed with: boom",
+                "ResourcesAvailable True  ",
+            ],
+        },
+        Case {
+            name: "a replica stays up at last",
+            given: vec![
+                exiting(false),
+                Facts {
+                    exit: exiting(true).exit,
+                    ..running()
+                },
+            ],
+            want: &[
+                "Active True  ",
+                "ContainerHealthy True  ",
+                "Ready True  ",
+                "ResourcesAvailable True  ",
             ],
         },
         Case {

@@ -107,8 +107,8 @@ fn container(view: &View<'_>, replica: &Replica, name: &str) -> Value {
     let is_of_user = name != QUEUE_PROXY;
     let state = match (replica.started, &view.facts.start) {
         (Some(first), _) => {
-            let again = replica.restarted.filter(|_| is_of_user);
-            json!({"running": {"startedAt": time(again.unwrap_or(first))}})
+            let end = replica.last_end.as_ref().filter(|_| is_of_user);
+            json!({"running": {"startedAt": time(end.map_or(first, |end| end.at))}})
         }
         (None, StartFact::Failed { reason, message }) if is_of_user => {
             json!({"waiting": {"reason": reason, "message": message}})
@@ -123,11 +123,18 @@ fn container(view: &View<'_>, replica: &Replica, name: &str) -> Value {
     };
     let is_ready = ready_since.is_some();
     let restarts = if is_of_user { replica.restarts } else { 0 };
-    let last = match replica.restarted {
-        Some(at) if is_of_user => json!({"terminated": {
-            "exitCode": 137, "reason": "Error", "startedAt": time(replica.created),
-            "finishedAt": time(at),
-        }}),
+    let last = match &replica.last_end {
+        Some(end) if is_of_user => {
+            let reason = if end.exit_code == 0 {
+                "Completed"
+            } else {
+                "Error"
+            };
+            json!({"terminated": {
+                "exitCode": end.exit_code, "reason": reason, "startedAt": time(replica.created),
+                "finishedAt": time(end.at),
+            }})
+        }
         _ => json!({}),
     };
     json!({

@@ -270,25 +270,33 @@ fn a_restart_is_counted_and_its_end_is_told() {
         },
     );
     let mut replicas = replicas(&[(1, 1)]);
-    replicas.restarted(1, at(5));
-    let view = View {
-        revision: &revision,
-        facts: &facts,
-        replicas: &replicas,
-        now: at(9),
+    let statuses = |replicas: &Replicas| {
+        let view = View {
+            revision: &revision,
+            facts: &facts,
+            replicas,
+            now: at(9),
+        };
+        let pod = make_pod(&view, &ObjectMeta::default(), &replicas.all()[0]).to_value();
+        pod["status"]["containerStatuses"].clone()
     };
-    let pod = make_pod(&view, &ObjectMeta::default(), &replicas.all()[0]).to_value();
-    let statuses = &pod["status"]["containerStatuses"];
-    assert_eq!(statuses[0]["restartCount"], 0, "the queue goes on");
-    assert_eq!(statuses[1]["restartCount"], 1);
-    assert_eq!(
-        statuses[1]["state"]["running"]["startedAt"],
-        "1970-01-01T00:00:05Z"
-    );
-    assert_eq!(
-        statuses[1]["lastState"]["terminated"]["finishedAt"],
-        "1970-01-01T00:00:05Z"
-    );
+    let mut restarts = 0;
+    replicas.restarted(1, at(5));
+    for (exit_code, reason) in [(137, "Error"), (0, "Completed"), (3, "Error")] {
+        restarts += 1;
+        let statuses = statuses(&replicas);
+        assert_eq!(statuses[0]["restartCount"], 0, "the queue goes on");
+        assert_eq!(statuses[0]["lastState"], json!({}));
+        assert_eq!(statuses[1]["restartCount"], restarts);
+        assert_eq!(
+            statuses[1]["state"]["running"]["startedAt"],
+            "1970-01-01T00:00:05Z"
+        );
+        let terminated = json!({"exitCode": exit_code, "reason": reason,
+            "startedAt": "1970-01-01T00:00:01Z", "finishedAt": "1970-01-01T00:00:05Z"});
+        assert_eq!(statuses[1]["lastState"]["terminated"], terminated);
+        replicas.exited(1, if exit_code == 137 { 0 } else { 3 }, at(5));
+    }
 }
 
 #[test]

@@ -1,0 +1,41 @@
+;; 200 to everything but a path that begins with x: there it writes a line and ends its program.
+(module
+  (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+  (import "wasi:http/types@0.2.0" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-response.body" (func $body (param i32 i32)))
+  (import "wasi:http/types@0.2.0" "[static]response-outparam.set"
+    (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[static]outgoing-body.finish" (func $finish (param i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[resource-drop]incoming-request" (func $drop_request (param i32)))
+  (import "wasi:http/types@0.2.0" "[method]incoming-request.path-with-query" (func $path (param i32 i32)))
+  (import "wasi:cli/stderr@0.2.0" "get-stderr" (func $stderr (result i32)))
+  (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush"
+    (func $put (param i32 i32 i32 i32)))
+  (import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 64) "no more\n")
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param $old i32) (param $oldlen i32) (param $align i32) (param $len i32) (result i32)
+    (local $p i32)
+    (local.set $p (i32.and
+      (i32.add (global.get $heap) (i32.sub (local.get $align) (i32.const 1)))
+      (i32.sub (i32.const 0) (local.get $align))))
+    (global.set $heap (i32.add (local.get $p) (local.get $len)))
+    (local.get $p))
+  (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $req i32) (param $out i32)
+    (local $res i32) (local $bod i32) (local $first i32)
+    (global.set $heap (i32.const 4096))
+    ;; The byte after the slash; what is there of an earlier path does not count.
+    (i32.store (i32.const 4096) (i32.const 0))
+    (call $path (local.get $req) (i32.const 0))
+    (local.set $first (i32.load8_u offset=1 (i32.load offset=4 (i32.const 0))))
+    (call $drop_request (local.get $req))
+    (if (i32.eq (local.get $first) (i32.const 120)) (then
+      (call $put (call $stderr) (i32.const 64) (i32.const 8) (i32.const 0))
+      (call $exit (i32.const 1))))
+    (local.set $res (call $response (call $fields)))
+    (call $body (local.get $res) (i32.const 0))
+    (local.set $bod (i32.load offset=4 (i32.const 0)))
+    (call $set (local.get $out) (i32.const 0) (local.get $res)
+      (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+    (call $finish (local.get $bod) (i32.const 0) (i32.const 0) (i32.const 0))))
