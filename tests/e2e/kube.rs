@@ -17,11 +17,11 @@ use crate::process::{PATIENCE, Serve};
 
 type Events = Pin<Box<dyn Stream<Item = watcher::Result<Event<DynamicObject>>> + Send>>;
 
-fn resource(kind: &str) -> ApiResource {
+pub fn resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("serving.knative.dev", "v1", kind))
 }
 
-async fn client(serve: &Serve) -> Client {
+pub async fn client(serve: &Serve) -> Client {
     let file = Kubeconfig::read_from(serve.kubeconfig()).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await

@@ -5,6 +5,8 @@ mod client;
 mod datapath;
 mod datapath_h2;
 mod datapath_strict;
+mod domains;
+mod drain;
 mod errors;
 mod go;
 mod golden;

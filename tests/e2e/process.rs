@@ -228,6 +228,12 @@ impl Serve {
         self.log.lock().expect("no writer panics").clone()
     }
 
+    /// Reads the log from other threads.
+    pub fn log_reader(&self) -> impl Fn() -> String + Send + Sync + use<> {
+        let log = self.log.clone();
+        move || log.lock().expect("no writer panics").clone()
+    }
+
     /// Sends a signal by name, as `kill` does.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
