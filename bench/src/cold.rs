@@ -3,25 +3,28 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::Context;
 use crate::client::Client;
 use crate::guests;
+use crate::languages::LANGUAGES;
 use crate::manifest::{self, INITIAL_SCALE, ISOLATION};
 use crate::peer::{Peer, Serve};
 use crate::stats::{ms, percentile};
 use crate::table::{Section, Table};
 
-const SERVICES: usize = 1000;
+const ACTIVATIONS: usize = 1000;
 /// Compiling one takes seconds, once: the code is kept for the next run.
 const GO_SERVICES: usize = 20;
+const RUST_SERVICES: usize = 100;
 const STARTUP: Duration = Duration::from_secs(60);
 
 pub fn run(context: &Context) -> Result<Section> {
     let mut table = Table::new(&[
         "guest",
         "Services",
+        "starts of serve",
         "first p50 ms",
         "first p99 ms",
         "first max ms",
@@ -30,24 +33,31 @@ pub fn run(context: &Context) -> Result<Section> {
         "failed",
     ]);
     let mut notes = Vec::new();
-    let hellos = guests::distinct_hellos(context, context.size(SERVICES))?;
+    let hellos = guests::distinct_hellos(context, context.size(ACTIVATIONS))?;
     measure(context, "hello", &hellos, &mut table)?;
-    match guests::go_sample(context) {
-        Ok(path) => {
-            let count = context.size(GO_SERVICES);
-            let variants: Result<Vec<_>> = (0..count)
-                .map(|n| guests::variant(context, &path, n))
-                .collect();
-            measure(context, "Go", &variants?, &mut table)?;
+    let rust = LANGUAGES.iter().find(|language| language.name == "Rust");
+    let rust = rust.context("it is one of the languages")?;
+    let others = [
+        ("Go", GO_SERVICES, guests::go_sample(context)),
+        ("Rust", RUST_SERVICES, rust.sample(context)),
+    ];
+    for (guest, count, component) in others {
+        match component {
+            Ok(path) => {
+                let variants: Result<Vec<_>> = (0..context.size(count))
+                    .map(|n| guests::variant(context, &path, n))
+                    .collect();
+                measure(context, guest, &variants?, &mut table)?;
+            }
+            Err(error) => notes.push(format!("{guest}: skipped: {error:#}")),
         }
-        Err(error) => notes.push(format!("Go: skipped: {error:#}")),
     }
     Ok(Section {
         name: "cold",
         about: "Distinct Services, each with a component of its own, all at zero \
                 (`initial-scale: 0`), in a `serve` that has just started with its code compiled \
                 and in the page cache; one request to each in turn on one kept connection, \
-                then a second one to each."
+                then a second one to each; `serve` is started again until there were 1 000."
             .to_owned(),
         table,
         notes,
@@ -81,12 +91,20 @@ fn measure(
     let compiled = serve.start()?;
     compiled.ready(documents.len() - 1)?;
     drop(compiled);
-    let peer = serve.start()?;
-    peer.ready(documents.len() - 1)?;
-    let (first, second, failed) = ask_each(&peer, components.len())?;
+    let starts = context.size(ACTIVATIONS).div_ceil(components.len());
+    let (mut first, mut second, mut failed) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..starts {
+        let peer = serve.start()?;
+        peer.ready(documents.len() - 1)?;
+        let asked = ask_each(&peer, components.len())?;
+        first.extend(asked.0);
+        second.extend(asked.1);
+        failed += asked.2;
+    }
     table.row([
         guest.to_owned(),
         components.len().to_string(),
+        starts.to_string(),
         format!("{:.2}", percentile(&first, 50.0)),
         format!("{:.2}", percentile(&first, 99.0)),
         format!("{:.2}", percentile(&first, 100.0)),

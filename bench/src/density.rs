@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -12,12 +12,15 @@ use crate::guests;
 use crate::machine;
 use crate::manifest::{self, INITIAL_SCALE, ISOLATION};
 use crate::peer::{Peer, Serve};
+use crate::stats::ms;
 use crate::table::{Section, Table};
 
-const SERVICES: usize = 10_000;
+const SERVICES: [usize; 2] = [1000, 10_000];
 const COMPONENTS: usize = 100;
 /// Connections that wake them side by side.
 const CLIENTS: usize = 4;
+/// How long the CPU time of Services at zero is watched.
+const REST: Duration = Duration::from_secs(15);
 
 pub fn run(context: &Context) -> Result<Section> {
     let components = guests::distinct_hellos(context, COMPONENTS)?;
@@ -27,6 +30,7 @@ pub fn run(context: &Context) -> Result<Section> {
         "all ready after s",
         "RSS at zero MiB",
         "a Service at zero kB",
+        "CPU at zero ms/s",
         "all woken in s",
         "failed",
         "RSS awake MiB",
@@ -36,34 +40,41 @@ pub fn run(context: &Context) -> Result<Section> {
     let (one, _) = start(context, 1, &components)?;
     let base = machine::resident_bytes(one.pid());
     drop(one);
-    let count = context.size(SERVICES);
-    let (peer, ready_seconds) = start(context, count, &components)?;
-    let at_zero = machine::resident_bytes(peer.pid());
-    let begin = Instant::now();
-    let failed = wake_all(peer.address, count)?;
-    let woken_seconds = begin.elapsed().as_secs_f64();
-    let awake = machine::resident_bytes(peer.pid());
-    table.row([
-        count.to_string(),
-        COMPONENTS.to_string(),
-        format!("{ready_seconds:.1}"),
-        mebibytes(at_zero),
-        format!(
-            "{:.1}",
-            at_zero.saturating_sub(base) as f64 / 1e3 / count as f64
-        ),
-        format!("{woken_seconds:.1}"),
-        failed.to_string(),
-        mebibytes(awake),
-    ]);
+    for count in SERVICES {
+        let count = context.size(count);
+        let (peer, ready_seconds) = start(context, count, &components)?;
+        let at_zero = machine::resident_bytes(peer.pid());
+        let before = machine::cpu_time(peer.pid());
+        std::thread::sleep(REST);
+        let idle = machine::cpu_time(peer.pid()).saturating_sub(before);
+        let begin = Instant::now();
+        let failed = wake_all(peer.address, count)?;
+        let woken_seconds = begin.elapsed().as_secs_f64();
+        let awake = machine::resident_bytes(peer.pid());
+        table.row([
+            count.to_string(),
+            COMPONENTS.to_string(),
+            format!("{ready_seconds:.1}"),
+            mebibytes(at_zero),
+            format!(
+                "{:.1}",
+                at_zero.saturating_sub(base) as f64 / 1e3 / count as f64
+            ),
+            format!("{:.2}", ms(idle) / REST.as_secs_f64()),
+            format!("{woken_seconds:.1}"),
+            failed.to_string(),
+            mebibytes(awake),
+        ]);
+    }
     Ok(Section {
         name: "density",
         about: format!(
             "Services of {COMPONENTS} components, at zero from the beginning, in a `serve` that has \
              their code on disk. What one costs at zero is what `serve` has more than with a single \
-             one ({} MiB), its stored objects included. {CLIENTS} clients wake all of them, each \
+             one ({} MiB), its stored objects included; its CPU time is watched for {} s. {CLIENTS} clients wake all of them, each \
              on one connection; every body is checked for the name of the Service.",
-            mebibytes(base)
+            mebibytes(base),
+            REST.as_secs()
         ),
         table,
         notes: vec![],

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::Context;
 use crate::guests;
+use crate::languages::LANGUAGES;
 use crate::machine;
 use crate::manifest::{self, ISOLATION};
 use crate::peer::{self, Peer, Serve};
@@ -136,11 +137,13 @@ fn others(context: &Context) -> Result<(Vec<Guest>, Vec<String>)> {
             .with_context(|| format!("--guest \"{guest}\": expected NAME=FILE"))?;
         found.push((name.to_owned(), PathBuf::from(path)));
     }
-    for name in ["Rust", "JS", "Python"] {
-        if !found.iter().any(|(found, _)| found == name) {
-            notes.push(format!(
-                "{name}: skipped: no component was given with `--guest {name}=FILE`."
-            ));
+    for language in LANGUAGES {
+        if found.iter().any(|(found, _)| found == language.name) {
+            continue;
+        }
+        match language.sample(context) {
+            Ok(path) => found.push((language.name.to_owned(), path)),
+            Err(error) => notes.push(format!("{}: skipped: {error:#}", language.name)),
         }
     }
     Ok((found, notes))

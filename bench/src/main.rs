@@ -15,17 +15,22 @@
 mod client;
 mod cold;
 mod density;
+mod deploy;
+mod embedded;
 mod guests;
 mod herd;
 mod hyper_peer;
 mod idle;
+mod languages;
 mod load;
 mod machine;
 mod manifest;
+mod memory;
 mod neighbour;
 mod page;
 mod peer;
 mod restart;
+mod routes;
 mod stats;
 mod swaps;
 mod table;
@@ -54,7 +59,8 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     wasmtime: Option<PathBuf>,
 
-    /// Another guest for `load`: a wasi:http component of any language.
+    /// Another guest for `load`: a wasi:http component of any language. One that is called Rust,
+    /// JS or Python takes the place of the one that is built.
     #[arg(long = "guest", value_name = "NAME=FILE")]
     guests: Vec<String>,
 
@@ -101,6 +107,12 @@ enum What {
     Swaps,
     /// 10 000 idle connections beside 100 that are not.
     IdleConnections,
+    /// From a manifest to Ready, of components that are new and that are known.
+    Deploy,
+    /// What an instance costs that is kept.
+    Memory,
+    /// A request beside 10 000 other Services.
+    Routes,
     /// A Service beside one that burns CPU and one that takes memory.
     Neighbour,
     /// Be the plain hyper server.
@@ -108,11 +120,14 @@ enum What {
     PlainHyper,
 }
 
-const EVERYTHING: [What; 8] = [
+const EVERYTHING: [What; 11] = [
     What::Load,
     What::Cold,
     What::Herd,
+    What::Deploy,
+    What::Memory,
     What::Density,
+    What::Routes,
     What::Restart,
     What::Swaps,
     What::IdleConnections,
@@ -198,6 +213,9 @@ fn measure(context: &Context, what: What) -> Result<Vec<Section>> {
         What::Density => density::run(context).map(one),
         What::Restart => restart::run(context).map(one),
         What::Swaps => swaps::run(context).map(one),
+        What::Deploy => deploy::run(context).map(one),
+        What::Memory => memory::run(context).map(one),
+        What::Routes => routes::run(context).map(one),
         What::IdleConnections => idle::run(context).map(one),
         What::Neighbour => neighbour::run(context).map(one),
         What::All | What::PlainHyper => anyhow::bail!("is named alone"),

@@ -5,18 +5,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use serve_core::conditions::{ConditionStatus, READY};
-use serve_core::kind::Kind;
-use serve_core::meta::ObjectKey;
-use serve_core::object::Object;
 use serve_runtime::config::Config;
-use serve_runtime::source::resolve::Origin;
 use serve_runtime::{Listener, Runtime};
 
 use crate::Context;
 use crate::client::Client;
+use crate::embedded;
 use crate::guests;
 use crate::manifest::{self, ISOLATION, MIN_SCALE};
 use crate::table::{Section, Table};
@@ -25,7 +21,6 @@ const NAME: &str = "swap";
 const CLIENTS: usize = 4;
 /// 100 changes a second.
 const INTERVAL: Duration = Duration::from_millis(10);
-const SETTLE: Duration = Duration::from_secs(60);
 
 /// States are numbered; even ones send all traffic to the first revision, odd ones to the second.
 #[derive(Default)]
@@ -200,34 +195,8 @@ impl Swapper {
         service
     }
 
-    /// Applies it, and waits until it is in force.
     async fn apply(&self, service: Value) -> Result<()> {
-        let origin = Origin {
-            directory: Path::new("/"),
-            may_build: false,
-        };
-        let applied = self
-            .runtime
-            .apply(Object::from_value(service)?, origin)
-            .await?;
-        let generation = applied.metadata().generation;
-        let is_ready = |object: Option<&Object>| match object {
-            Some(Object::Service(service)) => {
-                service.status.observed_generation == Some(generation)
-                    && service
-                        .status
-                        .conditions
-                        .iter()
-                        .any(|c| c.kind == READY && c.status == ConditionStatus::True)
-            }
-            _ => false,
-        };
-        let key = ObjectKey::new("default", NAME);
-        let settled = self.runtime.store().wait_for(Kind::Service, &key, is_ready);
-        tokio::time::timeout(SETTLE, settled)
-            .await
-            .context("the Service is not ready")?;
-        Ok(())
+        embedded::apply(&self.runtime, service, Path::new("/")).await
     }
 
     /// Swaps at a fixed rate; returns how often.

@@ -1,0 +1,94 @@
+//! From a manifest to Ready: components that `serve` sees for the first time, and those that an
+//! earlier run has compiled.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serve_runtime::Runtime;
+
+use crate::Context;
+use crate::embedded;
+use crate::guests;
+use crate::languages::LANGUAGES;
+use crate::manifest;
+use crate::stats::{median, ms};
+use crate::table::{Section, Table};
+
+/// A component that takes seconds to compile is deployed once.
+const LARGE_BYTES: u64 = 1 << 20;
+const GRACE: Duration = Duration::from_secs(1);
+
+pub fn run(context: &Context) -> Result<Section> {
+    let mut table = Table::new(&["guest", "MB", "new, ms", "known, ms", "rounds"]);
+    let mut notes = Vec::new();
+    let mut found = vec![("hello".to_owned(), guests::text(context, "hello")?)];
+    for language in LANGUAGES {
+        match language.sample(context) {
+            Ok(path) => found.push((language.name.to_owned(), path)),
+            Err(error) => notes.push(format!("{}: skipped: {error:#}", language.name)),
+        }
+    }
+    let go_directory = context.root.join("examples/helloworld-go");
+    match guests::go_sample(context) {
+        // The manifest names the source; the size is that of what it becomes.
+        Ok(path) => found.push(("Go, from its source".to_owned(), path)),
+        Err(error) => notes.push(format!("Go: skipped: {error:#}")),
+    }
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    for (guest, component) in found {
+        let bytes = std::fs::metadata(&component)?.len();
+        let is_go = guest.starts_with("Go");
+        let rounds = if bytes > LARGE_BYTES {
+            1
+        } else {
+            context.arguments.rounds
+        };
+        let image = if is_go {
+            PathBuf::from("ko://.")
+        } else {
+            component
+        };
+        let (mut new, mut known) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let cache = context.directory.join("deploy");
+            if cache.exists() {
+                std::fs::remove_dir_all(&cache)?;
+            }
+            for times in [&mut new, &mut known] {
+                let time = threads.block_on(deploy(&cache, &image, &go_directory))?;
+                eprintln!("deploy {guest}: {:.1} ms", ms(time));
+                times.push(ms(time));
+            }
+        }
+        table.row([
+            guest,
+            format!("{:.2}", bytes as f64 / 1e6),
+            format!("{:.1}", median(&new)),
+            format!("{:.1}", median(&known)),
+            rounds.to_string(),
+        ]);
+    }
+    Ok(Section {
+        name: "deploy",
+        about: "From `Runtime::apply` of a new Service to its Ready, one started instance included, \
+                in a process that has just begun. New: nothing of the component is on disk but its \
+                file. Known: another process has compiled it. Go is given as `ko://.`, so `go build` \
+                runs each time; its own cache is warm."
+            .to_owned(),
+        table,
+        notes,
+    })
+}
+
+/// How long a Service takes to be ready in a host of its own.
+async fn deploy(cache: &Path, image: &Path, directory: &Path) -> Result<Duration> {
+    let runtime = Runtime::builder().cache_directory(cache).build()?;
+    let start = Instant::now();
+    embedded::apply(&runtime, manifest::service("deploy", image, &[]), directory).await?;
+    let time = start.elapsed();
+    runtime.shutdown(GRACE).await;
+    Ok(time)
+}

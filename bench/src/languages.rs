@@ -1,0 +1,166 @@
+//! Guests in other languages, from `bench/guests`, each built with its language's own tools. What
+//! they need is downloaded below `target/bench`; a tool that is missing is named.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::Context;
+
+/// A language, and how its guest is built.
+pub struct Language {
+    pub name: &'static str,
+    /// Of its sources in `bench/guests`.
+    directory: &'static str,
+    build: fn(&Build<'_>) -> Result<()>,
+}
+
+pub const LANGUAGES: [Language; 3] = [
+    Language {
+        name: "Rust",
+        directory: "rust",
+        build: rust,
+    },
+    Language {
+        name: "JS",
+        directory: "js",
+        build: js,
+    },
+    Language {
+        name: "Python",
+        directory: "python",
+        build: python,
+    },
+];
+
+struct Build<'a> {
+    context: &'a Context,
+    sources: PathBuf,
+    /// Where to put what the build needs.
+    work: PathBuf,
+    output: PathBuf,
+}
+
+impl Language {
+    /// The component of the language's sample, which answers as hello does; built once.
+    pub fn sample(&self, context: &Context) -> Result<PathBuf> {
+        let build = Build {
+            context,
+            sources: context.root.join("bench/guests").join(self.directory),
+            work: context.directory.join(self.directory),
+            output: context
+                .directory
+                .join("guests")
+                .join(self.directory)
+                .with_extension("wasm"),
+        };
+        fs::create_dir_all(&build.work)?;
+        fs::create_dir_all(context.directory.join("guests"))?;
+        if !is_current(&build.output, &build.sources)? {
+            eprintln!("building the guest in {}", self.name);
+            (self.build)(&build)?;
+        }
+        Ok(build.output)
+    }
+}
+
+/// Whether `output` is newer than all that is in `sources`.
+fn is_current(output: &Path, sources: &Path) -> Result<bool> {
+    let Ok(built) = fs::metadata(output).and_then(|found| found.modified()) else {
+        return Ok(false);
+    };
+    for entry in fs::read_dir(sources)? {
+        let path = entry?.path();
+        let newer = if path.is_dir() {
+            !is_current(output, &path)?
+        } else {
+            fs::metadata(&path)?.modified()? > built
+        };
+        if newer {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn rust(build: &Build<'_>) -> Result<()> {
+    const TARGET: &str = "wasm32-wasip2";
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--release", "--locked", "--quiet"])
+        .args(["--target", TARGET])
+        .arg("--manifest-path")
+        .arg(build.sources.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&build.work);
+    run(
+        &mut cargo,
+        "`rustup target add wasm32-wasip2` adds the target",
+    )?;
+    let built = build.work.join(TARGET).join("release/helloworld-rust.wasm");
+    fs::copy(built, &build.output)?;
+    Ok(())
+}
+
+fn js(build: &Build<'_>) -> Result<()> {
+    for file in ["package.json", "build.mjs", "hello.js"] {
+        fs::copy(build.sources.join(file), build.work.join(file))?;
+    }
+    // The tool knows no later version, and brings what it needs of sockets by itself.
+    let world = "world guest {\n  import wasi:cli/environment@0.2.12;\n  \
+                 include wasi:http/imports@0.2.12;\n  export wasi:http/incoming-handler@0.2.12;\n}\n";
+    let wit = wit(build.context)?;
+    let packages = wit.split("world guest").next().unwrap_or_default();
+    let wit = format!("{packages}{world}").replace("0.2.12", "0.2.10");
+    fs::write(build.work.join("guest.wit"), wit)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund"])
+        .current_dir(&build.work);
+    run(&mut npm, "it comes with Node.js")?;
+    let mut node = Command::new("node");
+    node.args(["build.mjs", "hello.js", "guest.wit"])
+        .arg(&build.output)
+        .current_dir(&build.work);
+    run(&mut node, "it is Node.js")
+}
+
+fn python(build: &Build<'_>) -> Result<()> {
+    fs::write(build.work.join("guest.wit"), wit(build.context)?)?;
+    let environment = build.work.join("venv");
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv"]).arg(&environment);
+    run(&mut venv, "it is CPython with its module venv")?;
+    let mut pip = Command::new(environment.join("bin/pip"));
+    pip.args(["install", "--quiet", "-r"])
+        .arg(build.sources.join("requirements.txt"));
+    run(&mut pip, "it comes with CPython")?;
+    let mut componentize = Command::new(environment.join("bin/componentize-py"));
+    componentize
+        .arg("-d")
+        .arg(build.work.join("guest.wit"))
+        .args(["-w", "guest", "componentize", "-p"])
+        .arg(&build.sources)
+        .args(["app", "-o"])
+        .arg(&build.output);
+    run(&mut componentize, "requirements.txt names it")
+}
+
+/// The interfaces that a guest may use, as `serve` itself has them.
+fn wit(context: &Context) -> Result<String> {
+    let path = context.root.join("runtime/src/image/wit/p2.wit");
+    fs::read_to_string(&path).with_context(|| format!("reading \"{}\"", path.display()))
+}
+
+fn run(command: &mut Command, hint: &str) -> Result<()> {
+    let name = command.get_program().display().to_string();
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => bail!("running {name}: {error}; {hint}"),
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.trim().lines().last().unwrap_or_default();
+    ensure!(output.status.success(), "{name}: {last}; {hint}");
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! What an instance costs that is kept for the next request.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use http_body_util::BodyExt as _;
+use serve_runtime::body::Body;
+use serve_runtime::engine::{Config, Engine, InstanceSpec};
+use serve_runtime::image::Store;
+use serve_runtime::pool::{Launcher, Options, Pool, Source, Timeouts};
+
+use crate::Context;
+use crate::guests;
+use crate::languages::LANGUAGES;
+use crate::machine;
+use crate::table::{Section, Table};
+
+const INSTANCES: usize = 100;
+const TIME: Duration = Duration::from_secs(60);
+
+pub fn run(context: &Context) -> Result<Section> {
+    let mut table = Table::new(&["guest", "instances", "an instance kB"]);
+    let mut notes = Vec::new();
+    let mut found = vec![("hello", Ok(guests::text(context, "hello")?))];
+    found.push(("Go", guests::go_sample(context)));
+    found.extend(LANGUAGES.map(|language| (language.name, language.sample(context))));
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    for (guest, component) in found {
+        let component = match component {
+            Ok(path) => path,
+            Err(error) => {
+                notes.push(format!("{guest}: skipped: {error:#}"));
+                continue;
+            }
+        };
+        let bytes = threads.block_on(measure(&component))?;
+        table.row([
+            guest.to_owned(),
+            INSTANCES.to_string(),
+            format!("{:.0}", bytes / 1e3),
+        ]);
+    }
+    Ok(Section {
+        name: "memory",
+        about: format!(
+            "What the resident memory of a process rises by when {INSTANCES} more instances have \
+             served a request and are kept, with as many there before."
+        ),
+        table,
+        notes,
+    })
+}
+
+/// Bytes of one more instance.
+async fn measure(component: &Path) -> Result<f64> {
+    let engine = Engine::new(&Config::default())?;
+    let store = Store::in_memory();
+    let digest = store.put(std::fs::read(component)?)?;
+    let launcher = Launcher::new(
+        engine,
+        InstanceSpec::new("bench/memory"),
+        Source { digest, store },
+    );
+    let pool = Pool::new(Arc::new(launcher), Options::default());
+    let resident = || machine::resident_bytes(std::process::id());
+    fill(&pool, INSTANCES).await?;
+    let before = resident();
+    fill(&pool, 2 * INSTANCES).await?;
+    Ok(resident().saturating_sub(before) as f64 / INSTANCES as f64)
+}
+
+/// Sees to it that so many instances are idle, all of which have served a request.
+async fn fill(pool: &Pool, count: usize) -> Result<()> {
+    let leases: Result<Vec<_>, _> = (0..count).map(|_| pool.lease(0)).collect();
+    for lease in leases? {
+        let request = http::Request::get("http://memory.test/").body(Body::empty())?;
+        let response = lease.call(request, Timeouts::total(TIME)).await?;
+        ensure!(response.status() == 200, "status {}", response.status());
+        response.into_body().collect().await?;
+    }
+    ensure!(pool.idle() == count, "{} of {count} are kept", pool.idle());
+    Ok(())
+}
