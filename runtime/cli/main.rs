@@ -42,6 +42,9 @@ fn main() -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_name("serve-control")
+        // The main thread stays as it is: it starts those that serve requests.
+        .on_thread_start(serve_runtime::process::yield_to_requests)
         .build()
     {
         Ok(runtime) => runtime,

@@ -1,4 +1,5 @@
-//! What one process shares with others, or has only so much of: directories, and open files.
+//! What one process shares with others, or has only so much of: directories, open files, and the
+//! time of its cores.
 
 use std::fs;
 use std::io;
@@ -25,6 +26,20 @@ pub fn raise_open_files() -> io::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+/// How much less important the threads of the control plane are, in steps of `nice`: a third of a
+/// core's time where requests want all of it.
+const NICENESS: i32 = 5;
+
+/// Lets the threads that serve requests go before this one, where cores are scarce: a request then
+/// interrupts what follows from the one before. Threads that this one starts are like it.
+pub fn yield_to_requests() {
+    // Of one thread on Linux; elsewhere it would be the whole process's.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "the control plane has the priority of requests");
+    }
 }
 
 /// A new directory below `root` that no other runtime uses, of this process or another. Those that

@@ -19,4 +19,5 @@ mod process;
 mod python;
 mod reload;
 mod scale;
+mod threads;
 mod workloads;

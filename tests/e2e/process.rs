@@ -234,6 +234,10 @@ impl Serve {
         move || log.lock().expect("no writer panics").clone()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by name, as `kill` does.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
