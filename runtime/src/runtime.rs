@@ -557,7 +557,13 @@ impl Runtime {
                 .send_replace(Some(address.port()).filter(|port| *port != 80));
         }
         self.executor.start(self.workers)?;
-        self.launcher.heavy.start(self.workers)?;
+        if self.launcher.heavy.start(self.workers)? {
+            let heavy = &self.launcher.heavy;
+            self.executor.on_each(|| {
+                let heavy = heavy.clone();
+                async move { heavy.leave_room().await }
+            });
+        }
         let serving = ingress::serve(
             self.shared.clone(),
             self.executor.clone(),

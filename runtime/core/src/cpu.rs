@@ -1,7 +1,8 @@
-//! How much CPU time a Revision may use while others want the cores, too.
+//! How much CPU time guests may use while others want the cores, too, and how much they get at least.
 //!
-//! Input: slices of time that its guests computed, and whether the machine has time left. Output:
-//! how long the guest that used the last slice has to pause.
+//! Input: slices of time that a Revision's guests computed, and whether the machine has time left.
+//! Output: how long the guest that used the last slice has to pause. For all guests that compute
+//! together: how long those that serve short requests stand back for them.
 //!
 //! A limit is a share: `250m` is 25 ms of each window of 100 ms, for each replica. On a machine with
 //! time left nobody pauses, and nothing is held against anybody later. What was used beyond a window
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// The time in which a share has to be kept.
 pub const WINDOW: Duration = Duration::from_millis(100);
+/// Not worth it to stand back for less.
+const SHORTEST_GAP: Duration = Duration::from_micros(100);
 /// The longest pause; then the guest is looked at again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -68,9 +71,123 @@ impl Usage {
     }
 }
 
+/// What all guests that compute for long have had, and want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Background {
+    /// Over this time,
+    pub passed: Duration,
+    /// they computed so much.
+    pub computed: Duration,
+    /// How many compute at once.
+    pub guests: usize,
+    /// Thousandths of a core that their Revisions request.
+    pub requested: u64,
+}
+
+/// How long each of `cores` threads stands back for guests that compute for long, when they had too
+/// little while short requests took all there was.
+///
+/// They get what their Revisions request, a tenth of a core for each guest at least, and half of the
+/// cores at most: short requests never wait for longer than they would beside equals.
+#[must_use]
+pub fn stand_back(background: &Background, cores: usize) -> Option<Duration> {
+    let cores = u32::try_from(cores.max(1)).unwrap_or(u32::MAX);
+    let guests = u32::try_from(background.guests)
+        .unwrap_or(u32::MAX)
+        .min(cores);
+    if guests == 0 {
+        return None;
+    }
+    let millicores = u32::try_from(background.requested).unwrap_or(u32::MAX);
+    let (least, most) = (guests.saturating_mul(100), cores.saturating_mul(500));
+    let share = background.passed * millicores.clamp(least.min(most), most) / 1000;
+    let each = share.saturating_sub(background.computed) / cores;
+    (each >= SHORTEST_GAP).then_some(each)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_that_compute_get_their_least() {
+        struct Case {
+            name: &'static str,
+            computed: Duration,
+            guests: usize,
+            requested: u64,
+            /// Microseconds of each of two threads in 10 ms.
+            want: Option<u64>,
+        }
+        let cases = [
+            Case {
+                name: "nobody_computes",
+                computed: ms(0),
+                guests: 0,
+                requested: 1000,
+                want: None,
+            },
+            Case {
+                name: "a_tenth_of_a_core_each",
+                computed: ms(0),
+                guests: 1,
+                requested: 2,
+                want: Some(500),
+            },
+            Case {
+                name: "no_more_than_cores",
+                computed: ms(0),
+                guests: 100,
+                requested: 200,
+                want: Some(1000),
+            },
+            Case {
+                name: "what_is_missing",
+                computed: ms(1),
+                guests: 2,
+                requested: 0,
+                want: Some(500),
+            },
+            Case {
+                name: "nearly_enough",
+                computed: Duration::from_micros(1900),
+                guests: 2,
+                requested: 0,
+                want: None,
+            },
+            Case {
+                name: "more_than_enough",
+                computed: ms(20),
+                guests: 2,
+                requested: 0,
+                want: None,
+            },
+            Case {
+                name: "what_is_requested",
+                computed: ms(0),
+                guests: 1,
+                requested: 600,
+                want: Some(3000),
+            },
+            Case {
+                name: "half_at_most",
+                computed: ms(0),
+                guests: 1,
+                requested: u64::MAX,
+                want: Some(5000),
+            },
+        ];
+        for case in cases {
+            let background = Background {
+                passed: ms(10),
+                computed: case.computed,
+                guests: case.guests,
+                requested: case.requested,
+            };
+            let want = case.want.map(Duration::from_micros);
+            assert_eq!(stand_back(&background, 2), want, "{}", case.name);
+        }
+    }
 
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)

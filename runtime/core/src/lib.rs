@@ -28,3 +28,4 @@ pub mod settings;
 mod text;
 pub mod time;
 pub mod traffic;
+pub mod turns;

@@ -65,6 +65,12 @@ impl Resources {
         self.0.is_empty()
     }
 
+    /// Thousandths of a core.
+    #[must_use]
+    pub fn millicores(&self) -> u64 {
+        self.get(CPU)
+    }
+
     fn get(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or_default()
     }

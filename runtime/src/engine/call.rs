@@ -41,6 +41,7 @@ pub struct Link {
     failed: AtomicBool,
     /// Epochs at which the guest was still computing, since it last waited for something.
     preempted: AtomicU32,
+    measured: AtomicBool,
 }
 
 impl Link {
@@ -63,6 +64,16 @@ impl Link {
     /// How many epochs stopped the guest since it last rested.
     pub fn preempted(&self) -> u32 {
         self.preempted.load(Ordering::Relaxed)
+    }
+
+    /// From now on the guest's CPU time is counted where it is polled.
+    pub(crate) fn measure(&self) {
+        self.measured.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Link::measure`] was called.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.measured.load(Ordering::Relaxed)
     }
 
     /// The guest waited for something.

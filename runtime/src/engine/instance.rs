@@ -66,11 +66,13 @@ impl Engine {
         store.set_max_component_handles(spec.limits.handles);
         let (epoch, ticker) = (self.inner.config.tick, self.inner.ticker.handle());
         store.epoch_deadline_callback(move |context| {
-            if let Some(link) = &context.data().link {
+            let State { link, cpu, .. } = context.data();
+            if let Some(link) = link {
                 link.preempt();
             }
-            let share = context.data().cpu.as_ref();
-            if let Some(pause) = share.and_then(|share| share.spend(epoch, ticker.is_busy())) {
+            let is_measured = link.as_ref().is_some_and(|link| link.is_measured());
+            let pause = (!is_measured).then(|| cpu.sample(epoch, ticker.is_busy()));
+            if let Some(pause) = pause.flatten() {
                 let pause = Box::pin(tokio::time::sleep(pause));
                 return Ok(UpdateDeadline::YieldCustom(1, pause));
             }

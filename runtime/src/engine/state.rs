@@ -42,8 +42,8 @@ pub struct InstanceSpec {
     pub cwd: Option<String>,
     /// What an instance may take.
     pub limits: Limits,
-    /// CPU time of the revision, if it has a limit.
-    pub cpu: Option<Arc<Share>>,
+    /// CPU time of the revision.
+    pub cpu: Arc<Share>,
     /// Where `/tmp` directories are made; without one there is no `/tmp`.
     pub scratch: Option<Arc<Scratch>>,
     /// Where the guest's output goes.
@@ -61,7 +61,7 @@ impl InstanceSpec {
             args: Vec::new(),
             cwd: None,
             limits: Limits::default(),
-            cpu: None,
+            cpu: Arc::default(),
             scratch: None,
         }
     }
@@ -77,7 +77,7 @@ pub(super) struct State {
     pub(super) meter: Meter,
     /// Who is told when an epoch stops the guest.
     pub(super) link: Option<Arc<Link>>,
-    pub(super) cpu: Option<Arc<Share>>,
+    pub(super) cpu: Arc<Share>,
 }
 
 impl State {

@@ -79,6 +79,19 @@ impl Executor {
         Ok(())
     }
 
+    /// Runs `task` on each thread, beside what it serves; it ends with the thread.
+    pub fn on_each<F>(&self, task: impl Fn() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.iter() {
+            let task = task();
+            let job = move || drop(tokio::spawn(task));
+            let _ = thread.jobs.send(Box::new(job));
+        }
+    }
+
     /// Gives `stream` to the thread with the fewest connections, which calls `serve` with it; to the
     /// caller if there are no threads.
     pub fn give(

@@ -13,19 +13,18 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use super::Inner;
+use super::turns::{InTurn, Seats};
 use crate::engine::{Error, Link};
 
 /// A guest that was stopped so often has computed for at least one whole epoch.
 const PREEMPTIONS: u32 = 2;
-/// How much less important the threads are, in steps of `nice`: about a tenth of the others' time.
-const NICENESS: i32 = 10;
 
 /// The threads for guests that compute. Cheap to clone; without threads guests stay where they are.
 #[derive(Clone, Debug, Default)]
@@ -34,12 +33,12 @@ pub struct Heavy(Arc<Threads>);
 #[derive(Debug, Default)]
 struct Threads {
     started: AtomicBool,
-    runtime: Mutex<Option<Runtime>>,
+    runtime: Mutex<Option<(Runtime, Arc<Seats>)>>,
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self
+        if let Some((runtime, _)) = self
             .runtime
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
@@ -52,42 +51,58 @@ impl Drop for Threads {
 }
 
 impl Heavy {
-    /// Starts so many threads, once.
+    /// Starts so many threads, once; returns whether this call did.
     ///
     /// # Errors
     /// When they cannot be started.
-    pub fn start(&self, threads: usize) -> std::io::Result<()> {
+    pub fn start(&self, threads: usize) -> std::io::Result<bool> {
         let mut runtime = self.lock();
         if threads > 0 && runtime.is_none() {
             let started = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(threads)
                 .thread_name("serve-heavy")
                 .enable_all()
+                // A task here is polled for milliseconds: who comes from outside, and timers, are
+                // looked at after each, not after some dozens.
+                .global_queue_interval(1)
+                .event_interval(1)
                 .on_thread_start(yield_to_others)
                 .build()?;
-            *runtime = Some(started);
+            *runtime = Some((started, Seats::new(threads)));
             self.0.started.store(true, Relaxed);
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// Each thread that serves requests runs this beside them: it stands still now and then where
+    /// guests that compute get too little otherwise.
+    pub async fn leave_room(&self) {
+        if let Some((_, seats)) = self.place() {
+            // Blocking is what it is for.
+            seats.leave_room(std::thread::sleep).await;
+        }
     }
 
     /// Ends the threads; what still runs on them ends at its next epoch.
     pub fn stop(&self) {
         self.0.started.store(false, Relaxed);
-        if let Some(runtime) = self.lock().take() {
+        if let Some((runtime, _)) = self.lock().take() {
             runtime.shutdown_background();
         }
     }
 
-    fn handle(&self) -> Option<Handle> {
+    fn place(&self) -> Option<(Handle, Arc<Seats>)> {
         // Nearly always there is nothing to look for.
         if !self.0.started.load(Relaxed) {
             return None;
         }
-        self.lock().as_ref().map(|runtime| runtime.handle().clone())
+        let place = self.lock();
+        let (runtime, seats) = place.as_ref()?;
+        Some((runtime.handle().clone(), seats.clone()))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Runtime>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Runtime, Arc<Seats>)>> {
         self.0
             .runtime
             .lock()
@@ -95,11 +110,19 @@ impl Heavy {
     }
 }
 
+/// Has the thread run when no other wants to: it is stopped the moment one does, and not at the next
+/// tick of the kernel, as one that is only nice.
 fn yield_to_others() {
-    // Of one thread on Linux; elsewhere it would be the whole process's.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "a thread for guests that compute has the priority of all others");
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy::Normal,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let (thread, lowest) = (thread_native_id(), ThreadPriority::Min);
+        if let Err(error) = set_thread_priority_and_policy(thread, lowest, Normal(Idle)) {
+            tracing::debug!(%error, "a thread for guests that compute has the priority of others");
+        }
     }
 }
 
@@ -138,11 +161,13 @@ where
     }
 
     fn leave(&mut self) {
-        let Some(handle) = self.inner.options.heavy.handle() else {
+        let Some((threads, seats)) = self.inner.options.heavy.place() else {
             return;
         };
         if let Place::Here(future) = std::mem::replace(&mut self.place, Place::Ended) {
-            self.place = Place::There(handle.spawn(future));
+            self.link.measure();
+            let in_turn = InTurn::new(future, self.inner.clone(), self.link.clone(), seats);
+            self.place = Place::There(threads.spawn(in_turn));
             self.inner.counts.moved.fetch_add(1, Relaxed);
         }
     }

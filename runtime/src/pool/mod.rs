@@ -23,6 +23,7 @@ mod replica;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::VecDeque;
 use std::pin::Pin;

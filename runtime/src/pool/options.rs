@@ -8,7 +8,7 @@ use serve_core::replicas::ABORTED;
 use tokio::sync::Notify;
 
 use super::{Heavy, Pressure};
-use crate::engine::{Error, Facts};
+use crate::engine::{Error, Facts, Share};
 
 /// Whether an instance serves more than one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Options {
     pub pressure: Pressure,
     /// Where guests go that compute for long.
     pub heavy: Heavy,
+    /// CPU time of the revision.
+    pub cpu: Arc<Share>,
 }
 
 impl Default for Options {
@@ -78,6 +80,7 @@ impl Default for Options {
             grace: Duration::from_millis(50),
             pressure: Pressure::default(),
             heavy: Heavy::default(),
+            cpu: Arc::default(),
         }
     }
 }
@@ -106,6 +109,8 @@ pub struct Counts {
     pub discarded: AtomicU64,
     /// Calls that went to the threads for guests that compute.
     pub moved: AtomicU64,
+    /// CPU time of the calls there, in nanoseconds.
+    pub computed: AtomicU64,
     /// Instances that were dropped because they were idle.
     pub evicted: AtomicU64,
     pub(super) empty: Notify,

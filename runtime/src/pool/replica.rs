@@ -71,9 +71,7 @@ impl Launch for Launcher {
     }
 
     fn scaled(&self, replicas: usize) {
-        if let Some(share) = &self.spec.cpu {
-            share.set_replicas(replicas);
-        }
+        self.spec.cpu.set_replicas(replicas);
     }
 
     fn unload(&self) {

@@ -193,13 +193,17 @@ impl Launcher {
             digest,
             store: self.images.store().clone(),
         };
+        let cpu = spec.cpu.clone();
         let launcher = Arc::new(pool::Launcher::new(self.engine.clone(), spec, source));
         let revision = object.metadata.key().to_string();
         let compiling = self.progress.begin(Step::Compile, &revision);
         let component = launcher.component().await?;
         drop(compiling);
         let _starting = self.progress.begin(Step::Start, &revision);
-        let options = self.options(object, component.facts())?;
+        let options = pool::Options {
+            cpu,
+            ..self.options(object, component.facts())?
+        };
         let pool = Pool::new(launcher, options);
         pool.warm().await?;
 
@@ -252,7 +256,8 @@ impl Launcher {
         spec.cwd = Some(container.working_dir.clone()).filter(|path| !path.is_empty());
         spec.limits.memory_bytes = memory_limit(container)
             .unwrap_or(usize::try_from(self.config.memory.0).unwrap_or(usize::MAX));
-        spec.cpu = cpu_limit(container).map(|millicores| Arc::new(Share::new(millicores)));
+        let requested = asked(object).millicores();
+        spec.cpu = Arc::new(Share::new(requested, cpu_limit(container)));
         spec.scratch = Some(self.scratch.clone());
         let log = self.logs.open(&object.metadata.key());
         spec.output = Arc::new(Sink::kept(spec.revision.clone(), log));
