@@ -65,17 +65,19 @@ async fn build_go_sample(context: &Context) -> Result<Vec<u8>> {
 
 /// A component with a custom section more, so that its code is compiled and loaded for itself.
 pub fn variant(context: &Context, component: &Path, n: usize) -> Result<PathBuf> {
-    let mut bytes = std::fs::read(component)?;
-    let name = b"variant";
-    let content = format!("{n:05}");
-    // Id 0, its length, the length of its name; both lengths are below 128, one byte each.
-    bytes.push(0);
-    bytes.push(u8::try_from(1 + name.len() + content.len())?);
-    bytes.push(u8::try_from(name.len())?);
-    bytes.extend(name);
-    bytes.extend(content.as_bytes());
+    let bytes = with_section(&std::fs::read(component)?, &format!("{n:05}"))?;
     let stem = component.file_stem().context("it has a name")?;
     write(context, &format!("{}-{n:05}", stem.display()), &bytes)
+}
+
+/// The component with a custom section behind it that has this content.
+fn with_section(component: &[u8], content: &str) -> Result<Vec<u8>> {
+    const NAME: &[u8] = b"variant";
+    let length = u8::try_from(1 + NAME.len() + content.len())?;
+    anyhow::ensure!(length < 128, "its length takes more than one byte");
+    // Id 0, its length, the length of its name.
+    let header = [0, length, u8::try_from(NAME.len())?];
+    Ok([component, &header, NAME, content.as_bytes()].concat())
 }
 
 fn read(context: &Context, name: &str) -> Result<String> {
@@ -93,4 +95,16 @@ fn write(context: &Context, name: &str, component: &[u8]) -> Result<PathBuf> {
     let path = directory.join(name).with_extension("wasm");
     std::fs::write(&path, component).with_context(|| format!("writing \"{}\"", path.display()))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_behind_the_component() {
+        let made = with_section(b"\0asm", "00012").expect("it is short");
+        assert_eq!(made, b"\0asm\x00\x0d\x07variant00012");
+        assert!(with_section(b"", &"x".repeat(120)).is_err());
+    }
 }

@@ -108,12 +108,7 @@ fn js(build: &Build<'_>) -> Result<()> {
     for file in ["package.json", "build.mjs", "hello.js"] {
         fs::copy(build.sources.join(file), build.work.join(file))?;
     }
-    // The tool knows no later version, and brings what it needs of sockets by itself.
-    let world = "world guest {\n  import wasi:cli/environment@0.2.12;\n  \
-                 include wasi:http/imports@0.2.12;\n  export wasi:http/incoming-handler@0.2.12;\n}\n";
-    let wit = wit(build.context)?;
-    let packages = wit.split("world guest").next().unwrap_or_default();
-    let wit = format!("{packages}{world}").replace("0.2.12", "0.2.10");
+    let wit = js_wit(&wit(build.context)?)?;
     fs::write(build.work.join("guest.wit"), wit)?;
     let mut npm = Command::new("npm");
     npm.args(["install", "--silent", "--no-audit", "--no-fund"])
@@ -128,6 +123,10 @@ fn js(build: &Build<'_>) -> Result<()> {
 
 fn python(build: &Build<'_>) -> Result<()> {
     fs::write(build.work.join("guest.wit"), wit(build.context)?)?;
+    // Python leaves its byte code beside what it imports: that may not be the repository.
+    let modules = build.work.join("modules");
+    fs::create_dir_all(&modules)?;
+    fs::copy(build.sources.join("app.py"), modules.join("app.py"))?;
     let environment = build.work.join("venv");
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv"]).arg(&environment);
@@ -141,10 +140,19 @@ fn python(build: &Build<'_>) -> Result<()> {
         .arg("-d")
         .arg(build.work.join("guest.wit"))
         .args(["-w", "guest", "componentize", "-p"])
-        .arg(&build.sources)
+        .arg(&modules)
         .args(["app", "-o"])
         .arg(&build.output);
     run(&mut componentize, "requirements.txt names it")
+}
+
+/// The same interfaces in the version that the tool for JS knows, with a world that leaves out those
+/// that it brings by itself.
+fn js_wit(wit: &str) -> Result<String> {
+    const WORLD: &str = "world guest {\n  import wasi:cli/environment@0.2.12;\n  \
+        include wasi:http/imports@0.2.12;\n  export wasi:http/incoming-handler@0.2.12;\n}\n";
+    let (packages, _) = wit.split_once("world guest").context("no world guest")?;
+    Ok(format!("{packages}{WORLD}").replace("0.2.12", "0.2.10"))
 }
 
 /// The interfaces that a guest may use, as `serve` itself has them.
@@ -163,4 +171,51 @@ fn run(command: &mut Command, hint: &str) -> Result<()> {
     let last = text.trim().lines().last().unwrap_or_default();
     ensure!(output.status.success(), "{name}: {last}; {hint}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn the_wit_for_js_has_one_version_and_one_world_guest() {
+        let whole = include_str!("../../runtime/src/image/wit/p2.wit");
+        let wit = js_wit(whole).expect("it has the world");
+        assert!(whole.contains("0.2.12") && !wit.contains("0.2.12"));
+        assert_eq!(wit.matches("world guest").count(), 1);
+        assert_eq!(wit.matches('{').count(), wit.matches('}').count());
+        assert!(js_wit("world other {}").is_err());
+    }
+
+    #[test]
+    fn a_guest_is_built_again_when_a_source_is_newer() {
+        let directory = std::env::temp_dir().join(format!("serve-bench-{}", std::process::id()));
+        let sources = directory.join("sources");
+        fs::create_dir_all(sources.join("src")).expect("it can be made");
+        let (output, source) = (directory.join("out.wasm"), sources.join("src/main.rs"));
+        let set = |path: &Path, seconds: u64| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let file = fs::File::create(path).expect("it can be made");
+            file.set_modified(time).expect("it can be set");
+        };
+        set(&source, 10);
+        let missing = is_current(&output, &sources).expect("it can be read");
+        set(&output, 20);
+        let newer = is_current(&output, &sources).expect("it can be read");
+        set(&source, 30);
+        let older = is_current(&output, &sources).expect("it can be read");
+        fs::remove_dir_all(&directory).expect("it can be removed");
+        assert_eq!((missing, newer, older), (false, true, false));
+    }
+
+    #[test]
+    fn a_missing_tool_is_named() {
+        let mut command = Command::new("no-such-tool-of-serve-bench");
+        let error = run(&mut command, "it comes with nothing").expect_err("it is missing");
+        let text = error.to_string();
+        assert!(text.contains("no-such-tool-of-serve-bench"), "{text}");
+        assert!(text.contains("it comes with nothing"), "{text}");
+    }
 }
