@@ -17,7 +17,8 @@ use crate::table::{Section, Table};
 use crate::tools::{self, Load, STREAMS, Seen, find_wasmtime};
 
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
-const STARTUP: Duration = Duration::from_secs(60);
+/// JS and Python guests take most of it to compile, once.
+const STARTUP: Duration = Duration::from_secs(300);
 
 /// A name and a component.
 type Guest = (String, PathBuf);
