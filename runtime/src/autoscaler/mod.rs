@@ -131,7 +131,8 @@ impl Scaler {
         let spec = specs.borrow_and_update().clone();
         Self {
             windows: Windows::new(&spec),
-            decisions: Decisions::new(spec.first_scale(), now),
+            // None of its replicas is ready yet: there is nothing to keep for a stable window.
+            decisions: Decisions::new(0, now),
             state: to_zero::State::new(now),
             desired: None,
             wanted: None,

@@ -322,6 +322,9 @@ async fn the_initial_scale_is_there_before_the_first_request() {
     let scaled = scale(&[("initial-scale", "3")], 0);
     seconds(1).await;
     assert_eq!((scaled.last().actual, scaled.last().initialized), (3, true));
+    // It was reached, so the load counts from now on: down by the rate of 2 at most.
+    seconds(3).await;
+    assert_eq!(scaled.last().actual, 1);
 }
 
 #[tokio::test(start_paused = true)]

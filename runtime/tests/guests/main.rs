@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod autoscaler_settings;
 mod calls;
 mod cpu;
 mod failures;
+mod host;
 mod limits;
 mod log;
 mod p3;
 mod replicas;
+mod scaling;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,167 +1,18 @@
 //! Replicas of real guests under a whole runtime: probes, queues, limits, time-outs, room on the
 //! machine, and deletion under load.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 use serve_core::api::Revision;
-use serve_core::conditions::{Condition, ConditionStatus, READY};
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
-use serve_core::time::Timestamp;
-use serve_runtime::Runtime;
-use serve_runtime::clock::Clock;
-use serve_runtime::config::{self, Config};
 use serve_runtime::progress::Step;
-use serve_runtime::source::resolve::Origin;
 
+use super::host::{Host, reused, says};
 use super::*;
-
-/// A test that hangs ends.
-const PATIENCE: Duration = Duration::from_mins(2);
-
-struct Host {
-    runtime: Runtime,
-    _directory: tempfile::TempDir,
-}
-
-impl Host {
-    fn start() -> Self {
-        Self::start_with(Clock::default())
-    }
-
-    fn start_with(clock: Clock) -> Self {
-        let engine = config::Engine {
-            max_instances: 100,
-            ..config::Engine::default()
-        };
-        let config = Config {
-            engine,
-            ..Config::default()
-        };
-        let directory = tempfile::tempdir().unwrap();
-        let runtime = Runtime::builder()
-            .clock(clock)
-            .config(config)
-            .cache_directory(directory.path());
-        Self {
-            runtime: runtime.build().unwrap(),
-            _directory: directory,
-        }
-    }
-
-    async fn apply(&self, object: Value) {
-        let object = Object::from_value(object).unwrap();
-        let directory = format!("{}/../tests/guests", env!("CARGO_MANIFEST_DIR"));
-        let origin = Origin {
-            directory: Path::new(&directory),
-            may_build: false,
-        };
-        self.runtime.apply(object, origin).await.unwrap();
-    }
-
-    /// A Service h1 with this template; `spec` and `container` are added to what it needs.
-    async fn service(&self, guest: &str, annotations: Value, spec: Value, container: Value) {
-        self.service_with(guest, annotations, spec, container, json!(null))
-            .await;
-    }
-
-    async fn service_with(
-        &self,
-        guest: &str,
-        annotations: Value,
-        mut spec: Value,
-        mut container: Value,
-        traffic: Value,
-    ) {
-        container["image"] = json!(format!("./{guest}.wat"));
-        spec["containers"] = json!([container]);
-        self.apply(json!({
-            "apiVersion": "serving.knative.dev/v1", "kind": "Service",
-            "metadata": {"name": "h1", "namespace": "default"},
-            "spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec},
-                "traffic": traffic}}))
-            .await;
-    }
-
-    /// The Revision once `condition` holds.
-    async fn revision(&self, number: u32, condition: impl Fn(&Revision) -> bool) -> Revision {
-        let key = ObjectKey::new("default", format!("h1-{number:05}"));
-        let is_so = |object: Option<&Object>| match object {
-            Some(Object::Revision(revision)) => condition(revision),
-            _ => false,
-        };
-        let store = self.runtime.store();
-        let found = tokio::time::timeout(PATIENCE, store.wait_for(Kind::Revision, &key, is_so));
-        let found = found.await.unwrap_or_else(|_| {
-            let object = store.get(Kind::Revision, &key);
-            panic!("it did not come to that: {object:?}")
-        });
-        match &*found.unwrap() {
-            Object::Revision(revision) => (**revision).clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The Revision once all traffic goes to it.
-    async fn ready(&self, number: u32) -> Revision {
-        let revision = self
-            .revision(number, |revision| says(revision, "Ready True"))
-            .await;
-        let key = ObjectKey::new("default", "h1");
-        let is_so = |object: Option<&Object>| match object {
-            Some(Object::Service(service)) => {
-                let (traffic, conditions) = (&service.status.traffic, &service.status.conditions);
-                let is_ready = |c: &Condition| c.kind == READY && c.status == ConditionStatus::True;
-                traffic.len() == 1
-                    && traffic[0].revision_name == revision.metadata.name
-                    && conditions.iter().any(is_ready)
-            }
-            _ => false,
-        };
-        let store = self.runtime.store();
-        let routed = tokio::time::timeout(PATIENCE, store.wait_for(Kind::Service, &key, is_so));
-        routed.await.unwrap();
-        revision
-    }
-
-    /// Status and body; the text of a body that breaks off is its error.
-    async fn get(&self, path: &str) -> (u16, String) {
-        let request = http::Request::get(path)
-            .header("host", "h1.default")
-            .body(Body::empty())
-            .unwrap();
-        let response = tokio::time::timeout(PATIENCE, self.runtime.call(request));
-        let response = response.await.unwrap();
-        let status = response.status().as_u16();
-        let body = text(response.into_body()).await;
-        (status, body.unwrap_or_else(|error| error.to_string()))
-    }
-
-    /// Waits until a request has this status.
-    async fn until(&self, path: &str, status: u16) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while self.get(path).await.0 != status {
-            assert!(tokio::time::Instant::now() < deadline, "never {status}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-/// Whether a condition is as in `Ready False Reason message`, which may end early.
-fn says(revision: &Revision, text: &str) -> bool {
-    let conditions = revision.status.conditions.iter();
-    let mut texts =
-        conditions.map(|c| format!("{} {:?} {} {}", c.kind, c.status, c.reason, c.message));
-    texts.any(|condition| condition.starts_with(text))
-}
-
-fn reused() -> Value {
-    json!({"serve.wasm/isolation": "revision"})
-}
 
 #[tokio::test]
 async fn an_old_revision_serves_while_a_new_one_never_gets_ready() {
@@ -196,6 +47,70 @@ async fn a_sick_guest_is_restarted_by_its_liveness_probe() {
     host.ready(1).await;
     assert_eq!(host.get("/break").await.0, 500);
     host.until("/", 200).await;
+}
+
+/// A guest that answers `grpc.health.v1.Health/Check`, with trailers.
+#[tokio::test(start_paused = true)]
+async fn a_grpc_probe_asks_the_guest_whether_it_serves() {
+    let host = Host::paused();
+    let probe = json!({"readinessProbe": {"grpc": {"port": 8080}, "periodSeconds": 1,
+        "failureThreshold": 1}});
+    host.service("grpc-health", reused(), json!({}), probe)
+        .await;
+    host.ready(1).await;
+    let is = |replicas| move |one: &Revision| one.status.actual_replicas == Some(replicas);
+    assert_eq!(host.get("/break").await.0, 200);
+    host.revision(1, is(0)).await;
+    // No request comes to one that is not ready, so it cannot be healed by one.
+    let healed = host.get("/heal");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(20), healed)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grpc_probe_names_its_service() {
+    for (service, message) in [
+        ("sick", "NOT_SERVING"),
+        ("unknown", "NOT_FOUND in the trailers"),
+    ] {
+        let host = Host::paused();
+        let probe = json!({"readinessProbe": {"grpc": {"port": 8080, "service": service}}});
+        let annotations = json!({"serving.knative.dev/progress-deadline": "30s"});
+        host.service("grpc-health", annotations, json!({}), probe)
+            .await;
+        let start = tokio::time::Instant::now();
+        let text = "Ready False ProgressDeadlineExceeded";
+        host.revision(1, |revision| says(revision, text)).await;
+        let at = start.elapsed().as_secs();
+        assert!((30..=32).contains(&at), "{message}: {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_liveness_probe_by_grpc_restarts_the_guest() {
+    let host = Host::paused();
+    // Beside no other probe, so that there is one instance for all that is asked.
+    let probe = json!({"livenessProbe": {"grpc": {"port": 8080}, "periodSeconds": 1,
+        "failureThreshold": 1}});
+    host.service("grpc-health", reused(), json!({}), probe)
+        .await;
+    host.ready(1).await;
+    assert_eq!(host.get("/break").await.0, 200);
+    let store = host.runtime.store();
+    let restarts = || {
+        let pods = store.list(Kind::Pod, Some("default")).0;
+        let pod = pods.first().unwrap().to_value();
+        pod["status"]["containerStatuses"][0]["restartCount"].as_i64()
+    };
+    assert_eq!(restarts(), Some(0));
+    // Before the revision goes to zero, and its pod with it.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    // Once: the new instance is well.
+    assert_eq!(restarts(), Some(1));
+    assert_eq!(host.get("/").await.0, 200);
 }
 
 #[tokio::test]
@@ -298,10 +213,8 @@ async fn time_outs_end_every_guest() {
 async fn a_herd_at_zero_is_answered_and_compiles_once() {
     let host = Host::start();
     let mut progress = host.runtime.progress();
-    host.apply(json!({"apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "config-autoscaler", "namespace": "knative-serving"},
-        "data": {"allow-zero-initial-scale": "true", "initial-scale": "0"}}))
-        .await;
+    let zero = json!({"allow-zero-initial-scale": "true", "initial-scale": "0"});
+    host.set("config-autoscaler", zero).await;
     let concurrency = json!({"containerConcurrency": 50});
     host.service("hello", json!({}), concurrency, json!({}))
         .await;
@@ -343,10 +256,8 @@ async fn settings_of_the_autoscaler_act_on_what_runs() {
     host.service("hello", json!({}), json!({}), json!({})).await;
     host.ready(1).await;
     for replicas in [3, 2] {
-        host.apply(json!({"apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": "config-autoscaler", "namespace": "knative-serving"},
-            "data": {"min-scale": replicas.to_string(), "stable-window": "6s"}}))
-            .await;
+        let data = json!({"min-scale": replicas.to_string(), "stable-window": "6s"});
+        host.set("config-autoscaler", data).await;
         let is_so = |revision: &Revision| revision.status.actual_replicas == Some(replicas);
         host.revision(1, is_so).await;
     }
@@ -398,7 +309,7 @@ async fn no_request_is_lost_on_the_way_to_zero_and_back() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let host = Host::start_with(Clock::tokio(Timestamp::from_unix_seconds(1_800_000_000)));
+    let host = Host::paused();
     let window = json!({"autoscaling.knative.dev/window": "6s"});
     host.service(
         "hello",
@@ -420,9 +331,7 @@ async fn no_request_is_lost_on_the_way_to_zero_and_back() {
         zeros += u32::from(at_zero());
         if turn % 10 == 0 {
             let min = if turn % 20 == 0 { "2" } else { "0" };
-            host.apply(json!({"apiVersion": "v1", "kind": "ConfigMap",
-                "metadata": {"name": "config-autoscaler", "namespace": "knative-serving"},
-                "data": {"min-scale": min}}))
+            host.set("config-autoscaler", json!({"min-scale": min}))
                 .await;
         }
         let burst = join_all((0..random.usize(1..12)).map(|_| host.get("/")));

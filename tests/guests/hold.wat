@@ -1,0 +1,47 @@
+;; Waits for as many seconds as the digits of the path say, then answers 200 without a body.
+(module
+  (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
+  (import "wasi:http/types@0.2.0" "[constructor]outgoing-response" (func $response (param i32) (result i32)))
+  (import "wasi:http/types@0.2.0" "[method]outgoing-response.body" (func $body (param i32 i32)))
+  (import "wasi:http/types@0.2.0" "[static]response-outparam.set"
+    (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[static]outgoing-body.finish" (func $finish (param i32 i32 i32 i32)))
+  (import "wasi:http/types@0.2.0" "[resource-drop]incoming-request" (func $drop_request (param i32)))
+  (import "wasi:http/types@0.2.0" "[method]incoming-request.path-with-query" (func $path (param i32 i32)))
+  (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $after (param i64) (result i32)))
+  (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+  (import "wasi:io/poll@0.2.0" "[resource-drop]pollable" (func $drop_poll (param i32)))
+  (memory (export "memory") 1)
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param $old i32) (param $oldlen i32) (param $align i32) (param $len i32) (result i32)
+    (local $p i32)
+    (local.set $p (i32.and
+      (i32.add (global.get $heap) (i32.sub (local.get $align) (i32.const 1)))
+      (i32.sub (i32.const 0) (local.get $align))))
+    (global.set $heap (i32.add (local.get $p) (local.get $len)))
+    (local.get $p))
+  (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $req i32) (param $out i32)
+    (local $res i32) (local $bod i32) (local $timer i32) (local $at i32) (local $end i32) (local $seconds i64)
+    (global.set $heap (i32.const 4096))
+    ;; option<string> at 0: its address at 4 and its length at 8.
+    (call $path (local.get $req) (i32.const 0))
+    (call $drop_request (local.get $req))
+    (local.set $at (i32.add (i32.load offset=4 (i32.const 0)) (i32.const 1)))
+    (local.set $end (i32.add (i32.load offset=4 (i32.const 0)) (i32.load offset=8 (i32.const 0))))
+    (block $read (loop $next
+      (br_if $read (i32.ge_u (local.get $at) (local.get $end)))
+      (local.set $seconds (i64.add
+        (i64.mul (local.get $seconds) (i64.const 10))
+        (i64.sub (i64.load8_u (local.get $at)) (i64.const 48))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br $next)))
+    (if (i32.eqz (i64.eqz (local.get $seconds))) (then
+      (local.set $timer (call $after (i64.mul (local.get $seconds) (i64.const 1_000_000_000))))
+      (call $block (local.get $timer))
+      (call $drop_poll (local.get $timer))))
+    (local.set $res (call $response (call $fields)))
+    (call $body (local.get $res) (i32.const 0))
+    (local.set $bod (i32.load offset=4 (i32.const 0)))
+    (call $set (local.get $out) (i32.const 0) (local.get $res)
+      (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+    (call $finish (local.get $bod) (i32.const 0) (i32.const 0) (i32.const 0))))
