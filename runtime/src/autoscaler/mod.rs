@@ -96,6 +96,8 @@ pub struct Scaler {
     port: u16,
     share: Share,
     shortage: Option<String>,
+    /// What was to run when the machine had room for less.
+    lacking: Option<u32>,
     specs: watch::Receiver<Arc<Spec>>,
     report: Report,
 
@@ -151,6 +153,7 @@ impl Scaler {
             port: subject.port,
             share: subject.share,
             shortage: None,
+            lacking: None,
             specs,
             report,
             spec,
@@ -265,7 +268,10 @@ impl Scaler {
             self.desired = Some(decision.desired);
             self.excess_burst_capacity = decision.excess_burst_capacity;
         }
-        let wanted = self.plan(now);
+        // A plan leaves a revision that starts as it is. One that found no room looks for it again.
+        let is_starting = self.state.activity == Activity::Activating;
+        let lacking = self.lacking.filter(|_| is_starting);
+        let wanted = self.plan(now).or(lacking);
         if let Some(replicas) = wanted
             && replicas != self.replicas
         {
@@ -344,6 +350,7 @@ impl Scaler {
                 "replicas do not fit the machine"
             );
         }
+        self.lacking = placement.shortage.as_ref().map(|_| replicas);
         self.shortage = placement.shortage;
         let replicas = placement.replicas;
         if replicas == 0 {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serve_core::api;
+use serve_core::autoscale::spec::{Class, HPA_CLASS};
 use serve_core::autoscale::to_zero::Activity;
 use serve_core::autoscale::{self, Spec};
 use serve_core::keys;
@@ -299,7 +300,22 @@ impl Revisions {
         )
     }
 
+    /// Whether a Revision may run here, as the settings are now.
+    fn check(&self, object: &api::Revision) -> Result<(), launch::Error> {
+        match self.spec(object).class {
+            Class::Kpa => {}
+            Class::Hpa => return Err(launch::Error::Class(HPA_CLASS.to_owned())),
+            Class::Other(name) => return Err(launch::Error::Class(name)),
+        }
+        let waits_for_room = self.settings.borrow().deployment.pod_is_always_schedulable;
+        if waits_for_room {
+            return Ok(());
+        }
+        self.launcher.fits(object)
+    }
+
     fn start(&self, object: &api::Revision, sender: UnboundedSender<Fact>) {
+        let checked = self.check(object);
         let (launcher, object) = (self.launcher.clone(), object.clone());
         let (key, uid) = (object.metadata.key(), object.metadata.uid.clone());
         let span = tracing::info_span!("launch", revision = %key);
@@ -309,6 +325,9 @@ impl Revisions {
             match launcher.container_statuses(&object) {
                 Ok(statuses) => reporter.report(What::Resolved(statuses)),
                 Err(error) => return reporter.report(What::Failed(error)),
+            }
+            if let Err(error) = checked {
+                return reporter.report(What::Failed(error));
             }
             tokio::select! {
                 () = stop.stopped() => {}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serve_core::api::podspec::{self, Container};
 use serve_core::api::{self, ContainerStatus};
+use serve_core::autoscale::spec::KPA_CLASS;
 use serve_core::breaker::REVISION_QUEUE_DEPTH;
 use serve_core::keys;
 use serve_core::node::Resources;
@@ -66,6 +67,12 @@ pub enum Error {
         field: &'static str,
         problem: &'static str,
     },
+    /// Nobody here scales by this class.
+    #[error(
+        "autoscaler class \"{0}\" is not offered: replicas follow requests here, not CPU or memory; \
+         use \"{KPA_CLASS}\""
+    )]
+    Class(String),
     /// Not even one replica fits the machine.
     #[error("{0}")]
     Unschedulable(String),
@@ -82,6 +89,7 @@ impl Error {
             Self::NoContainer
             | Self::Isolation { .. }
             | Self::Environment(_)
+            | Self::Class(_)
             | Self::NotOffered { .. } => "CreateContainerConfigError".to_owned(),
             Self::Unschedulable(_) => "Unschedulable".to_owned(),
             Self::Engine(engine::Error::Exit(code)) => format!("ExitCode{code}"),
@@ -154,6 +162,17 @@ impl Launcher {
         Ok(())
     }
 
+    /// Whether the machine could bear one replica if nothing else ran.
+    ///
+    /// # Errors
+    /// [`Error::Unschedulable`].
+    pub fn fits(&self, object: &api::Revision) -> Result<(), Error> {
+        match self.node.never_fits(&asked(object)) {
+            Some(shortage) => Err(Error::Unschedulable(shortage)),
+            None => Ok(()),
+        }
+    }
+
     /// Compiles, or finds compiled, what a Revision runs, and starts its first instance.
     ///
     /// # Errors
@@ -183,9 +202,6 @@ impl Launcher {
                 field: probe.field,
                 problem,
             });
-        }
-        if let Some(shortage) = self.node.never_fits(&asked(object)) {
-            return Err(Error::Unschedulable(shortage));
         }
         let digest = self.digest(container)?;
         let spec = self.instance_spec(object, container)?;

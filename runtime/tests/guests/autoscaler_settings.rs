@@ -1,5 +1,5 @@
-//! What the keys of `config-autoscaler` do to a revision that runs while they change, and so do the
-//! annotations of a Revision. Time is paused.
+//! What the keys of `config-autoscaler` and `config-deployment` do to a revision that runs while they
+//! change, and so do the annotations of a Revision. Time is paused.
 
 use serde_json::{Value, json};
 use serve_core::kind::Kind;
@@ -266,4 +266,66 @@ async fn the_progress_deadline_acts_while_a_revision_starts() {
     host.revision(1, |revision| says(revision, "Active False TimedOut"))
         .await;
     within(start.elapsed().as_secs(), 120..=122, "given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_whose_class_is_not_offered_says_so() {
+    let scaled = Scaled::new(&[], 0).await;
+    let host = &scaled.host;
+    let hpa = "hpa.autoscaling.knative.dev";
+    let service = async |number, annotations: &[(&str, &str)], class: &str| {
+        host.service("hold", autoscaling(annotations), json!({}), json!({}))
+            .await;
+        let text = format!(
+            "Ready False CreateContainerConfigError autoscaler class \"{class}\" is not offered"
+        );
+        host.revision(number, |revision| says(revision, &text))
+            .await;
+    };
+    service(2, &[("class", hpa), ("metric", "cpu")], hpa).await;
+    service(3, &[("class", "own.example.com")], "own.example.com").await;
+    // The class of those that name none; what runs already keeps its own.
+    set(&scaled, &[("pod-autoscaler-class", hpa)]).await;
+    let mut settings = host.runtime.settings().clone();
+    let is_read = |settings: &Arc<serve_core::settings::Settings>| {
+        settings.autoscaler.pod_autoscaler_class == hpa
+    };
+    settings.wait_for(is_read).await.unwrap();
+    service(4, &[], hpa).await;
+    scaled.hold(1, 1).await;
+    scaled.is(1, "the first revision serves on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_room_starts_when_there_is_some() {
+    let cores = std::thread::available_parallelism().unwrap();
+    let all = json!({"resources": {"requests": {"cpu": cores.to_string()}}});
+    let host = Host::paused();
+    let bound = autoscaling(&[("min-scale", "1")]);
+    host.service("hold", bound, json!({}), all.clone()).await;
+    host.ready(1).await;
+    host.service("hold", json!({}), json!({}), all).await;
+    let text = "Ready False Unschedulable 0/1 nodes are available: 1 Insufficient cpu.";
+    host.revision(2, |revision| says(revision, text)).await;
+    host.set(
+        "config-deployment",
+        json!({"pod-is-always-schedulable": "true"}),
+    )
+    .await;
+    host.revision(2, |revision| says(revision, "Ready Unknown Deploying"))
+        .await;
+    seconds(100).await;
+    let old = ObjectKey::new("default", "h1-00001");
+    host.runtime.delete(Kind::Revision, &old).unwrap();
+    host.ready(2).await;
+    // What can never fit waits, too, until its deadline.
+    let much = json!({"resources": {"requests": {"cpu": "10000"}}});
+    let deadline = json!({"serving.knative.dev/progress-deadline": "20s"});
+    host.service("hold", deadline, json!({}), much).await;
+    let start = Instant::now();
+    host.revision(3, |revision| says(revision, "Ready Unknown Deploying"))
+        .await;
+    let text = "Ready False ProgressDeadlineExceeded";
+    host.revision(3, |revision| says(revision, text)).await;
+    within(start.elapsed().as_secs(), 20..=22, "late");
 }

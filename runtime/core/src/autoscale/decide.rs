@@ -21,9 +21,6 @@ use super::spec::{BurstCapacity, Spec};
 use super::window::Load;
 use crate::time::Timestamp;
 
-/// The least number of activators behind a revision.
-const MIN_ACTIVATORS: u32 = 2;
-
 /// What is known of a revision when a decision is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observation {
@@ -134,20 +131,6 @@ pub fn initial_excess_burst_capacity(spec: &Spec) -> i32 {
             (f64::from(spec.initial_scale) * spec.total - requests) as i32
         }
     }
-}
-
-/// How many activators a cluster would put behind a revision; shown, not acted upon.
-///
-/// Source: knative/serving pkg/reconciler/autoscaling/kpa, `computeNumActivators`.
-#[must_use]
-pub fn activator_count(spec: &Spec, ready_replicas: u32) -> u32 {
-    let burst = match spec.target_burst_capacity {
-        BurstCapacity::None => return MIN_ACTIVATORS,
-        BurstCapacity::Requests(requests) => requests,
-        BurstCapacity::Unlimited => 0.0,
-    };
-    let capacity = f64::from(ready_replicas) * spec.total + burst;
-    ((capacity / spec.activator_capacity).ceil() as u32).max(MIN_ACTIVATORS)
 }
 
 impl State {

@@ -109,8 +109,6 @@ pub struct Spec {
     /// How long the last replica stays after the revision became inactive; zero for an
     /// unreachable one.
     pub scale_to_zero_pod_retention_period: Duration,
-    /// Requests in flight that one activator handles.
-    pub activator_capacity: f64,
     /// How long a revision may take to become active.
     pub progress_deadline: Duration,
     /// Whether a route sends requests to the revision.
@@ -184,7 +182,6 @@ impl Spec {
             } else {
                 Duration::ZERO
             },
-            activator_capacity: config.activator_capacity,
             progress_deadline: annotations
                 .duration(annotation::PROGRESS_DEADLINE)
                 .unwrap_or(template.progress_deadline),

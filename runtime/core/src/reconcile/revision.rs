@@ -37,6 +37,9 @@ pub struct View<'a> {
     pub facts: &'a Facts,
     /// `logging.revision-url-template` of config-observability; empty for no URL.
     pub log_url_template: &'a str,
+    /// `pod-is-always-schedulable` of config-deployment: there will be room, so a Revision that
+    /// waits for it has not failed.
+    pub is_always_schedulable: bool,
 }
 
 /// What the data plane has observed of a Revision.
@@ -207,7 +210,7 @@ pub fn revision(view: &View<'_>, now: Timestamp) -> Plan<RevisionStatus> {
         .replace("${REVISION_UID}", &metadata.uid);
     let mut conditions = Manager::begin(Set::REVISION, &before.conditions, new_generation);
     if resolve(view, &mut status, &mut conditions) {
-        show_start(view.facts, was_ready, &mut conditions);
+        show_start(view, was_ready, &mut conditions);
         show_scale(view.facts, was_ready, &mut status, &mut conditions);
     }
     status.conditions = conditions.finish(now);
@@ -255,7 +258,9 @@ fn resolve(view: &View<'_>, status: &mut RevisionStatus, conditions: &mut Manage
     true
 }
 
-fn show_start(facts: &Facts, was_ready: bool, conditions: &mut Manager) {
+fn show_start(view: &View<'_>, was_ready: bool, conditions: &mut Manager) {
+    let facts = view.facts;
+    let lacks_room = facts.shortage.is_some() && facts.running_replicas == 0;
     match &facts.start {
         StartFact::Failed { reason, message } => {
             let is_of_code = reason.starts_with("ExitCode") || reason == "ContainerMissing";
@@ -270,7 +275,7 @@ fn show_start(facts: &Facts, was_ready: bool, conditions: &mut Manager) {
             }
             conditions.mark_false(failed, reason, message);
         }
-        StartFact::Started if facts.shortage.is_some() && facts.running_replicas == 0 => {
+        StartFact::Started if lacks_room && !view.is_always_schedulable => {
             let message = facts.shortage.as_deref().unwrap_or_default();
             conditions.mark_false(RESOURCES_AVAILABLE, "Unschedulable", message);
         }

@@ -11,8 +11,9 @@ use crate::duration;
 ///
 /// # Source
 ///
-/// knative/serving pkg/deployment/config.go. Differs: what concerns the queue proxy's container,
-/// `queue-sidecar-image` included, is accepted and not used; there is no such container.
+/// knative/serving pkg/deployment/config.go. Differs: what concerns the queue proxy's container
+/// (`queue-sidecar-…`), several nodes (`default-affinity-type`) and container runtimes
+/// (`runtime-class-name`) is accepted and not used; there are none of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     /// `registries-skipping-tag-resolving`.
@@ -21,6 +22,9 @@ pub struct Deployment {
     pub digest_resolution_timeout: Duration,
     /// `progress-deadline`: whole seconds, more than zero.
     pub progress_deadline: Duration,
+    /// `pod-is-always-schedulable`: a revision waits for room on the machine, and does not fail for
+    /// want of it.
+    pub pod_is_always_schedulable: bool,
 }
 
 impl Default for Deployment {
@@ -30,6 +34,7 @@ impl Default for Deployment {
             registries_skipping_tag_resolving: registries.map(str::to_owned).into(),
             digest_resolution_timeout: Duration::from_secs(10),
             progress_deadline: Duration::from_secs(600),
+            pod_is_always_schedulable: false,
         }
     }
 }
@@ -43,16 +48,28 @@ impl Deployment {
     pub fn from_map(data: &BTreeMap<String, String>) -> Result<Self, Error> {
         let default = Self::default();
         let read = Reader::new(data);
+        // The older spelling counts where the newer one is absent.
+        let present = |new, old| read.first(&[new, old]).map_or(new, |(key, _)| key);
         let deployment = Self {
             registries_skipping_tag_resolving: read.set(
-                "registries-skipping-tag-resolving",
+                present(
+                    "registries-skipping-tag-resolving",
+                    "registriesSkippingTagResolving",
+                ),
                 default.registries_skipping_tag_resolving,
             ),
             digest_resolution_timeout: read.duration(
-                "digest-resolution-timeout",
+                present("digest-resolution-timeout", "digestResolutionTimeout"),
                 default.digest_resolution_timeout,
             )?,
-            progress_deadline: read.duration("progress-deadline", default.progress_deadline)?,
+            progress_deadline: read.duration(
+                present("progress-deadline", "progressDeadline"),
+                default.progress_deadline,
+            )?,
+            pod_is_always_schedulable: read.boolean(
+                "pod-is-always-schedulable",
+                default.pod_is_always_schedulable,
+            )?,
         };
         deployment.check()
     }

@@ -172,9 +172,18 @@ fn values_are_read() {
 
     let deployment = accepted(
         "config-deployment",
-        &[("registries-skipping-tag-resolving", "a.local, b.local")],
+        &[
+            ("registries-skipping-tag-resolving", "a.local, b.local"),
+            ("progressDeadline", "30s"),
+            ("digestResolutionTimeout", "5s"),
+            ("digest-resolution-timeout", "6s"),
+            ("pod-is-always-schedulable", "true"),
+        ],
     )
     .deployment;
+    assert_eq!(deployment.progress_deadline, Duration::from_secs(30));
+    assert_eq!(deployment.digest_resolution_timeout, Duration::from_secs(6));
+    assert!(deployment.pod_is_always_schedulable);
     assert_eq!(
         Vec::from_iter(deployment.registries_skipping_tag_resolving),
         ["a.local", "b.local"]

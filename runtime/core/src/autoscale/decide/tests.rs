@@ -243,23 +243,3 @@ fn a_new_revision_starts_with_an_excess_burst_capacity() {
         assert_eq!(initial_excess_burst_capacity(&spec), want, "{spec:?}");
     }
 }
-
-#[test]
-fn activators_bear_the_capacity_and_the_burst() {
-    let cases = [
-        (BurstCapacity::None, 1000, 2),
-        (BurstCapacity::Unlimited, 1, 2),
-        (BurstCapacity::Unlimited, 21, 3),
-        (BurstCapacity::Requests(211.0), 0, 3),
-        (BurstCapacity::Requests(200.0), 0, 2),
-        (BurstCapacity::Requests(200.0), 10, 3),
-    ];
-    for (target_burst_capacity, ready, want) in cases {
-        let spec = Spec {
-            target_burst_capacity,
-            ..spec()
-        };
-        let got = activator_count(&spec, ready);
-        assert_eq!(got, want, "{target_burst_capacity:?}, {ready} ready");
-    }
-}

@@ -63,7 +63,8 @@ pub struct Config {
     pub scale_to_zero_grace_period: Duration,
     /// `scale-to-zero-pod-retention-period`.
     pub scale_to_zero_pod_retention_period: Duration,
-    /// `activator-capacity`: requests in flight that one activator handles, at least 1.
+    /// `activator-capacity`: at least 1. It is read and has no effect: there is one activator, which
+    /// is always in the path.
     pub activator_capacity: f64,
     /// `initial-scale`.
     pub initial_scale: u32,

@@ -236,7 +236,6 @@ fn a_revision_without_annotations_has_the_settings_for_all() {
         enable_scale_to_zero: true,
         scale_to_zero_grace_period: Duration::from_secs(30),
         scale_to_zero_pod_retention_period: Duration::ZERO,
-        activator_capacity: 100.0,
         progress_deadline: Duration::from_secs(600),
         reachable: true,
     };

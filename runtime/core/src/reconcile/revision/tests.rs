@@ -40,16 +40,17 @@ fn running() -> Facts {
     }
 }
 
+fn view<'a>(revision: &'a Revision, facts: &'a Facts) -> View<'a> {
+    View {
+        revision,
+        facts,
+        log_url_template: "http://logs/${REVISION_UID}",
+        is_always_schedulable: false,
+    }
+}
+
 fn run(revision: &Revision, facts: &Facts, now: Timestamp) -> Plan<RevisionStatus> {
-    let log_url_template = "http://logs/${REVISION_UID}";
-    super::revision(
-        &View {
-            revision,
-            facts,
-            log_url_template,
-        },
-        now,
-    )
+    super::revision(&view(revision, facts), now)
 }
 
 /// The Revision after these facts, one after the other.
@@ -467,4 +468,30 @@ fn statuses_are_named_as_in_the_autoscaler() {
     ]
     .map(|fact| fact.status);
     assert_eq!(statuses, [True, Unknown, False, False]);
+}
+
+#[test]
+fn what_is_always_schedulable_waits_for_room() {
+    let revision = fresh();
+    let mut facts = Facts {
+        is_initialized: false,
+        running_replicas: 0,
+        shortage: Some("0/1 nodes are available: 1 Insufficient cpu.".to_owned()),
+        active: Some(ActiveFact::activating()),
+        ..running()
+    };
+    for (is_late, want) in [
+        (false, "Unknown Deploying"),
+        (true, "False ProgressDeadlineExceeded"),
+    ] {
+        facts.is_late = is_late;
+        let view = View {
+            is_always_schedulable: true,
+            ..view(&revision, &facts)
+        };
+        let status = super::revision(&view, THEN).status.expect("a new status");
+        let ready = status.conditions.iter().find(|one| one.kind == "Ready");
+        let ready = ready.expect("a condition");
+        assert_eq!(format!("{:?} {}", ready.status, ready.reason), want);
+    }
 }
