@@ -25,7 +25,6 @@ use super::observe::{Fact, Reporter, What};
 use super::settings::Current;
 use crate::autoscaler::{Scale, Scaler, Subject};
 use crate::clock::Clock;
-use crate::engine;
 use crate::revision::Revision;
 use crate::revision::launch::{self, Launcher};
 use crate::tasks::Tasks;
@@ -384,13 +383,13 @@ fn fail(facts: &mut Facts, error: &launch::Error, log: impl FnOnce() -> String) 
                 message: message.clone(),
             };
         }
-        launch::Error::Engine(engine::Error::Exit(code)) => {
-            facts.start = StartFact::exited(*code, &log());
-        }
         other => {
-            facts.start = StartFact::Failed {
-                reason: other.reason(),
-                message: other.to_string(),
+            facts.start = match other.exit_code() {
+                Some(code) => StartFact::exited(code, &log()),
+                None => StartFact::Failed {
+                    reason: other.reason(),
+                    message: other.to_string(),
+                },
             };
         }
     }

@@ -81,6 +81,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// The code with which the guest ended its program, if that is what happened.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Engine(engine::Error::Exit(code)) => Some(*code),
+            _ => None,
+        }
+    }
+
     /// The reason of the condition that shows the failure.
     #[must_use]
     pub fn reason(&self) -> String {
@@ -92,7 +101,6 @@ impl Error {
             | Self::Class(_)
             | Self::NotOffered { .. } => "CreateContainerConfigError".to_owned(),
             Self::Unschedulable(_) => "Unschedulable".to_owned(),
-            Self::Engine(engine::Error::Exit(code)) => format!("ExitCode{code}"),
             Self::Engine(_) => "CreateContainerError".to_owned(),
         }
     }
