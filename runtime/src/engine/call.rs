@@ -4,8 +4,9 @@
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -42,6 +43,8 @@ pub struct Link {
     /// Epochs at which the guest was still computing, since it last waited for something.
     preempted: AtomicU32,
     measured: AtomicBool,
+    /// CPU time of the guest since then, as far as it was measured, in nanoseconds.
+    computed: AtomicU64,
 }
 
 impl Link {
@@ -76,10 +79,22 @@ impl Link {
         self.measured.load(Ordering::Relaxed)
     }
 
+    /// The guest computed for so long.
+    pub(crate) fn add_computed(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.computed.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// CPU time of the guest since it last rested, as far as it was measured.
+    pub(crate) fn computed(&self) -> Duration {
+        Duration::from_nanos(self.computed.load(Ordering::Relaxed))
+    }
+
     /// The guest waited for something.
     pub fn rested(&self) {
         if self.preempted() > 0 {
             self.preempted.store(0, Ordering::Relaxed);
+            self.computed.store(0, Ordering::Relaxed);
         }
     }
 

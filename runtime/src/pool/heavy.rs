@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! the thread that serves the request          threads of low priority
-//!   runs ── preempted twice ─────────────────▶ goes on ── ends ─▶ its caller is woken
+//!   runs ── preempted, then computes on ─────▶ goes on ── ends ─▶ its caller is woken
 //!   (a pool whose last call did so) ─────────▶ runs from the start
 //! ```
+//! That an epoch finds a guest at work says little on a busy machine, whose epochs pass while others
+//! run: from then on the clock of the thread tells what it computes.
+//!
 //! A guest that computes is stopped by each epoch, but a thread that then serves the others for some
 //! microseconds and the guest for another epoch is the guest's nearly all the time. The operating
 //! system divides time better: the call moves, with its store, to a thread that runs when nobody
@@ -15,16 +18,18 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use super::Inner;
-use super::turns::{InTurn, Seats};
+use super::turns::{CpuClock, InTurn, Seats};
 use crate::engine::{Error, Link};
 
-/// A guest that was stopped so often has computed for at least one whole epoch.
-const PREEMPTIONS: u32 = 2;
+/// A guest that computed for so long, an epoch, after one had stopped it does not belong among short
+/// requests.
+const LONG: Duration = Duration::from_millis(2);
 
 /// The threads for guests that compute. Cheap to clone; without threads guests stay where they are.
 #[derive(Clone, Debug, Default)]
@@ -183,13 +188,17 @@ where
         let work = &mut *self;
         if let Place::Here(future) = &mut work.place {
             let before = work.link.preempted();
+            // Reading the clock takes a part of a short call: only when an epoch was one's own.
+            let clock = (before > 0).then(CpuClock::start);
             let polled = Pin::new(future).poll(cx);
-            let preempted = work.link.preempted();
-            if preempted == before {
+            if let Some(clock) = clock {
+                work.link.add_computed(clock.elapsed());
+            }
+            if work.link.preempted() == before {
                 // It waits for something: what it computed until now was not long.
                 work.link.rested();
             }
-            if polled.is_ready() || preempted < PREEMPTIONS {
+            if polled.is_ready() || work.link.computed() < LONG {
                 return polled;
             }
             work.inner.computes.store(true, Relaxed);
@@ -200,7 +209,7 @@ where
             Place::There(task) => {
                 let ended = std::task::ready!(Pin::new(task).poll(cx));
                 work.place = Place::Ended;
-                if work.link.preempted() < PREEMPTIONS {
+                if work.link.computed() < LONG {
                     // It did not need to be here, nor does the next one.
                     work.inner.computes.store(false, Relaxed);
                 }
@@ -265,6 +274,11 @@ mod tests {
     /// Runs a guest that computes for so many epochs, with a rest after each `rest`; returns where
     /// it ended.
     async fn compute(pool: &Pool, epochs: u32, rest: u32) -> ThreadId {
+        run(pool, epochs, rest, LONG).await
+    }
+
+    /// The same, of a guest that has its core for so long in each epoch.
+    async fn run(pool: &Pool, epochs: u32, rest: u32, has: Duration) -> ThreadId {
         let link = Arc::new(Link::default());
         let (of_guest, mut left) = (link.clone(), epochs);
         let (tell, told) = tokio::sync::oneshot::channel();
@@ -279,6 +293,10 @@ mod tests {
             }
             left -= 1;
             if rest == 0 || left % rest != 0 {
+                // As it is measured: from the second epoch on.
+                if of_guest.preempted() > 0 {
+                    of_guest.add_computed(has);
+                }
                 of_guest.preempt();
             }
             Poll::Pending
@@ -315,6 +333,15 @@ mod tests {
         heavy.start(1).expect("started");
         let (pool, here) = (pool(&heavy), std::thread::current().id());
         assert_eq!(compute(&pool, 100, 2).await, here);
+        heavy.stop();
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_only_waits_for_its_core_stays() {
+        let heavy = Heavy::default();
+        heavy.start(1).expect("started");
+        let (pool, here) = (pool(&heavy), std::thread::current().id());
+        assert_eq!(run(&pool, 100, 0, Duration::ZERO).await, here);
         heavy.stop();
     }
 

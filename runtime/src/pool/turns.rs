@@ -216,13 +216,11 @@ where
     /// One turn; on `Pending` the stage is what comes next.
     fn compute(&mut self, mut seat: Seat, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let preempted = self.link.preempted();
-        let (began, computed) = (Instant::now(), thread_time());
+        let clock = CpuClock::start();
         let polled = Pin::new(&mut self.future).poll(cx);
-        let whole = began.elapsed();
-        seat.used = match (computed, thread_time()) {
-            (Some(before), Some(after)) => after.saturating_sub(before),
-            _ => whole,
-        };
+        let whole = clock.began.elapsed();
+        seat.used = clock.elapsed();
+        self.link.add_computed(seat.used);
         let nanoseconds = u64::try_from(seat.used.as_nanos()).unwrap_or(u64::MAX);
         self.pool.counts.computed.fetch_add(nanoseconds, Relaxed);
         if polled.is_ready() {
@@ -271,6 +269,29 @@ where
                     return polled;
                 }
             }
+        }
+    }
+}
+
+/// The CPU time of this thread from its start on; where the operating system does not tell it, the
+/// time that passes.
+pub(super) struct CpuClock {
+    began: Instant,
+    thread: Option<Duration>,
+}
+
+impl CpuClock {
+    pub(super) fn start() -> CpuClock {
+        CpuClock {
+            began: Instant::now(),
+            thread: thread_time(),
+        }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        match (self.thread, thread_time()) {
+            (Some(before), Some(after)) => after.saturating_sub(before),
+            _ => self.began.elapsed(),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::*;
 pub struct Host {
     pub runtime: Runtime,
     /// A test that hangs ends.
-    patience: Duration,
+    pub patience: Duration,
     _directory: tempfile::TempDir,
 }
 

@@ -136,7 +136,8 @@ async fn an_activation_scale_is_what_the_first_request_wakes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_load_is_divided_by_target_and_utilization() {
-    let cases: [(&[(&str, &str)], u32, i32); 6] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], u32, i32);
+    let cases: [Case<'_>; 6] = [
         (&[("target", "10")], 0, 3),
         (
             &[("target", "10"), ("target-utilization-percentage", "50")],

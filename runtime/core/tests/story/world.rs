@@ -273,6 +273,7 @@ impl World {
             revision: self.get(name),
             facts: &self.facts[name],
             log_url_template: "",
+            is_always_schedulable: false,
         };
         let plan = revision::revision(&view, self.now);
         self.carry_out(Kind::Revision, name, plan, |object, status| {
