@@ -65,7 +65,12 @@ async fn measure(component: &Path) -> Result<f64> {
         InstanceSpec::new("bench/memory"),
         Source { digest, store },
     );
-    let pool = Pool::new(Arc::new(launcher), Options::default());
+    let options = Options {
+        // All of them are to be there at once.
+        idle_bytes: usize::MAX,
+        ..Options::default()
+    };
+    let pool = Pool::new(Arc::new(launcher), options);
     let resident = || machine::resident_bytes(std::process::id());
     fill(&pool, INSTANCES).await?;
     let before = resident();
