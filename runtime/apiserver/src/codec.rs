@@ -11,6 +11,10 @@ use crate::status::Status;
 
 pub use base64::{base64, base64_decoded, hex};
 
+/// How deep an object may be nested: as a manifest. What is kept has to be read again, with more
+/// around it, by readers that stop somewhat above.
+pub const MAX_DEPTH: usize = 64;
+
 pub const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";

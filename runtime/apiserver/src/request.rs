@@ -147,6 +147,7 @@ pub fn decoded(text: &str) -> Cow<'_, str> {
     while let Some((first, after)) = rest.split_first() {
         let hex = after
             .get(..2)
+            .filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))
             .and_then(|hex| std::str::from_utf8(hex).ok())
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (*first, hex) {
@@ -412,6 +413,8 @@ mod tests {
         assert_eq!(read.label_selector, "a=b,c in (d)");
         assert_eq!(read.limit, Some(500));
         assert_eq!(read.dry_run, ["All"]);
+        let odd = query("labelSelector=%+f%e%C3%A9%").expect("read");
+        assert_eq!(odd.label_selector, "% f%eé%");
         assert_eq!(query("limit=x").expect_err("no number").code, 400);
         assert_eq!(query("limit=-1").expect_err("no count").code, 400);
     }

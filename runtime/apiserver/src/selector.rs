@@ -4,6 +4,7 @@
 //!
 //! kubernetes/apimachinery pkg/labels and pkg/fields.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -118,8 +119,8 @@ impl Selector {
         let meta = object.metadata();
         let fields = self.fields.iter().all(|field| {
             let found = match field.of {
-                Of::Name => meta.name.as_str(),
-                Of::Namespace => meta.namespace.as_str(),
+                Of::Name => Cow::Borrowed(meta.name.as_str()),
+                Of::Namespace => Cow::Borrowed(meta.namespace.as_str()),
                 Of::At(pointer) => text_at(object, pointer),
             };
             (found == field.value) == field.is_equal
@@ -128,16 +129,20 @@ impl Selector {
     }
 }
 
-/// The text at a place of an object; empty where there is none. A kind that is selected so is
+/// The text or number at a place of an object; empty where there is none. A kind that is selected so is
 /// kept as it was given.
-fn text_at<'a>(object: &'a Object, pointer: &str) -> &'a str {
+fn text_at<'a>(object: &'a Object, pointer: &str) -> Cow<'a, str> {
     let Object::Dynamic(object) = object else {
-        return "";
+        return Cow::Borrowed("");
     };
     let mut parts = pointer.split('/').skip(1);
     let first = parts.next().and_then(|name| object.body.get(name));
     let found = parts.try_fold(first, |value, name| Some(value?.get(name)));
-    found.flatten().and_then(Value::as_str).unwrap_or_default()
+    match found.flatten() {
+        Some(Value::String(text)) => Cow::Borrowed(text),
+        Some(Value::Number(number)) => Cow::Owned(number.to_string()),
+        _ => Cow::Borrowed(""),
+    }
 }
 
 impl Requirement {
@@ -344,6 +349,23 @@ mod tests {
         ] {
             let selector = Selector::parse(Kind::Service, labels, fields).expect("a selector");
             assert_eq!(selector.matches(&object()), want, "{labels:?} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_replica_set_is_selected_by_its_number_of_replicas() {
+        let set = Object::from_value(json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": "r", "namespace": "n"}, "status": {"replicas": 2},
+        }));
+        let set = set.expect("a ReplicaSet");
+        for (fields, want) in [
+            ("status.replicas=2", true),
+            ("status.replicas=0", false),
+            ("status.replicas!=0", true),
+        ] {
+            let selector = Selector::parse(Kind::ReplicaSet, "", fields).expect(fields);
+            assert_eq!(selector.matches(&set), want, "{fields}");
         }
     }
 

@@ -103,6 +103,7 @@ pub async fn create(host: &Host, input: Input<'_>) -> Result<Written, Status> {
     let dry = is_dry(input.query)?;
     let mut value = codec::object(objects.kind, input.content_type, input.body)?;
     check::place(&mut value, objects)?;
+    name_generated(&mut value);
     if objects.kind == Kind::Namespace {
         builtin::complete(&mut value);
     }
@@ -115,11 +116,6 @@ pub async fn create(host: &Host, input: Input<'_>) -> Result<Written, Status> {
     if let Some(namespace) = &objects.namespace {
         let key = ObjectKey::new("", namespace);
         read::get(&host.store, Kind::Namespace, &key)?;
-    }
-    let generated = object.metadata().name.is_empty();
-    if generated && !object.metadata().generate_name.is_empty() {
-        let meta = object.metadata_mut();
-        meta.name = format!("{}{}", meta.generate_name, random_suffix());
     }
     check::metadata(&object)?;
     resolve(host, &mut object).await?;
@@ -444,6 +440,21 @@ fn pretend_update(old: &Object, mut object: Object) -> Arc<Object> {
         _ => {}
     }
     Arc::new(object)
+}
+
+/// Gives an object that has only a `generateName` a name made of it, which is not too long for one.
+fn name_generated(value: &mut Value) {
+    /// What is left of a label of a domain beside the suffix.
+    const MAX_PREFIX: usize = 58;
+    let metadata = &value["metadata"];
+    let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+    let prefix = text("generateName");
+    if !text("name").is_empty() || prefix.is_empty() {
+        return;
+    }
+    let prefix = &prefix[..prefix.floor_char_boundary(MAX_PREFIX)];
+    let name = format!("{prefix}{}", random_suffix());
+    value["metadata"]["name"] = name.into();
 }
 
 /// Five characters of the alphabet that Kubernetes uses for `generateName`.

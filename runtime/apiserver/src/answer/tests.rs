@@ -445,10 +445,23 @@ async fn settings_are_checked_and_namespaces_take_their_objects_with_them() {
         (code, made["metadata"]["name"].as_str().map(str::len)),
         (201, Some(7))
     );
+    // What is made of it is never too long for a name.
+    let generated = json!({"metadata": {"generateName": format!("{}é", "g".repeat(62))}});
+    let (code, made) = world.json("POST", maps, &generated).await;
+    assert_eq!(
+        (code, made["metadata"]["name"].as_str().map(str::len)),
+        (201, Some(63))
+    );
+    let generated = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"generateName": "g-"}});
+    let (code, made) = world.json("POST", "/api/v1/namespaces", &generated).await;
+    let meta = &made["metadata"];
+    assert_eq!(code, 201);
+    assert_eq!(meta["labels"]["kubernetes.io/metadata.name"], meta["name"]);
     let some = format!("{maps}?labelSelector=l%3Da");
     assert_eq!(world.json("DELETE", &some, &Value::Null).await.0, 200);
     let store = &world.server.host.store;
-    assert_eq!(store.list(Kind::ConfigMap, Some("n")).0.len(), 2);
+    assert_eq!(store.list(Kind::ConfigMap, Some("n")).0.len(), 3);
     assert_eq!(
         world
             .json("DELETE", "/api/v1/namespaces/n", &Value::Null)
@@ -494,6 +507,16 @@ async fn bodies_and_watches_are_bounded() {
     );
     let nested = "[".repeat(200) + &"]".repeat(200);
     assert_eq!(world.send("POST", path, &[], &nested).await.0, 400);
+    // What is kept as it was given has to be read again by the next run, too.
+    let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let map = |name: &str, levels| json!({"metadata": {"name": name}, "x": nested(levels)});
+    assert_eq!(world.json("POST", path, &map("a", 63)).await.0, 201);
+    assert_eq!(world.json("POST", path, &map("b", 64)).await.0, 400);
+    let deeper = json!({"x": nested(64)});
+    let merge = [("content-type", MERGE)];
+    let one = format!("{path}/a");
+    let (code, text) = world.send("PATCH", &one, &merge, &deeper.to_string()).await;
+    assert_eq!(code, 400, "{text}");
 
     let permits = u32::try_from(world.server.limits.watches).expect("few");
     let taken = world.server.watches.clone().try_acquire_many_owned(permits);

@@ -6,12 +6,26 @@
 
 use serde_json::Value;
 
+use crate::codec;
 use crate::status::Status;
 
 /// As many operations as Kubernetes takes.
 const MAX_OPERATIONS: usize = 10_000;
 /// How much `copy` operations may add to an object, in bytes of JSON.
 const MAX_COPIED: usize = 3 << 20;
+/// How deep a patch may nest an object: as deep as one may be. Without a bound, short paths are enough
+/// to make one that nobody can walk, if only to drop it.
+const MAX_DEPTH: usize = codec::MAX_DEPTH;
+/// How many values may be looked at for that; a patch that moves large parts again and again is
+/// refused beyond.
+const MAX_WALKED: usize = 10 << 20;
+
+/// What the operations of a patch took so far.
+#[derive(Default)]
+struct Spent {
+    copied: usize,
+    walked: usize,
+}
 
 /// One operation.
 #[derive(Clone, Debug)]
@@ -92,18 +106,22 @@ fn pointer(operation: &Value, member: &str) -> Result<Pointer, String> {
 /// # Errors
 /// 422 for the first that does not fit the object.
 pub fn apply(target: &mut Value, operations: &[Operation]) -> Result<(), Status> {
-    let mut copied = 0;
+    let mut spent = Spent::default();
     for operation in operations {
-        one(target, operation, &mut copied).map_err(|problem| Status::patch_failed(&problem))?;
+        one(target, operation, &mut spent).map_err(|problem| Status::patch_failed(&problem))?;
     }
     Ok(())
 }
 
-fn one(target: &mut Value, operation: &Operation, copied: &mut usize) -> Result<(), String> {
+fn one(target: &mut Value, operation: &Operation, spent: &mut Spent) -> Result<(), String> {
     match operation {
-        Operation::Add(path, value) => add(target, path, value.clone()),
+        Operation::Add(path, value) => {
+            spent.place(path, value)?;
+            add(target, path, value.clone())
+        }
         Operation::Remove(path) => remove(target, path).map(drop),
         Operation::Replace(path, value) => {
+            spent.place(path, value)?;
             *at(target, path)? = value.clone();
             Ok(())
         }
@@ -111,15 +129,18 @@ fn one(target: &mut Value, operation: &Operation, copied: &mut usize) -> Result<
             if path.len() > from.len() && path.starts_with(from) {
                 return Err(format!("{} cannot move into itself", shown(from)));
             }
+            spent.place(path, at(target, from)?)?;
             let value = remove(target, from)?;
             add(target, path, value)
         }
         Operation::Copy(from, path) => {
-            let value = at(target, from)?.clone();
-            *copied += value.to_string().len();
-            if *copied > MAX_COPIED {
+            let value = at(target, from)?;
+            spent.place(path, value)?;
+            spent.copied += value.to_string().len();
+            if spent.copied > MAX_COPIED {
                 return Err("the patch copies too much".to_owned());
             }
+            let value = value.clone();
             add(target, path, value)
         }
         Operation::Test(path, want) => {
@@ -129,6 +150,39 @@ fn one(target: &mut Value, operation: &Operation, copied: &mut usize) -> Result<
             } else {
                 Err(format!("testing value {} failed", shown(path)))
             }
+        }
+    }
+}
+
+impl Spent {
+    /// That the object is not too deep with `value` at `path`.
+    fn place(&mut self, path: &[String], value: &Value) -> Result<(), String> {
+        let levels = MAX_DEPTH.checked_sub(path.len());
+        let fits = levels.is_some_and(|levels| self.fits(value, levels));
+        if self.walked > MAX_WALKED {
+            return Err("the patch moves too much".to_owned());
+        }
+        if !fits {
+            return Err(format!(
+                "{}: the object would be nested more than {MAX_DEPTH} levels deep",
+                shown(path)
+            ));
+        }
+        Ok(())
+    }
+
+    fn fits(&mut self, value: &Value, levels: usize) -> bool {
+        self.walked += 1;
+        if self.walked > MAX_WALKED {
+            return false;
+        }
+        let inner = levels.saturating_sub(1);
+        match value {
+            Value::Array(items) => levels > 0 && items.iter().all(|item| self.fits(item, inner)),
+            Value::Object(members) => {
+                levels > 0 && members.values().all(|member| self.fits(member, inner))
+            }
+            _ => true,
         }
     }
 }
@@ -265,6 +319,28 @@ mod tests {
         ] {
             assert_eq!(patched(target, patch.clone()), want, "{patch}");
         }
+    }
+
+    /// Each round puts what there was below something new, with paths that stay short. Nobody who
+    /// walks such an object, if only to drop it, has stack enough.
+    #[test]
+    fn a_patch_cannot_nest_an_object_without_bound() {
+        let deep = (0..50).fold(json!(null), |inner, _| json!({ "a": inner }));
+        let to = format!("/y{}", "/a".repeat(50));
+        let round = [
+            json!({"op": "add", "path": "/y", "value": deep}),
+            json!({"op": "move", "from": "/x", "path": to}),
+            json!({"op": "move", "from": "/y", "path": "/x"}),
+        ];
+        let once = Value::Array(round.to_vec());
+        assert!(patched(json!({"x": 1}), once).is_ok());
+        let often = Value::Array(round.iter().cycle().take(9_999).cloned().collect());
+        assert!(patched(json!({"x": 1}), often) == Err(422));
+        let grow = json!({"op": "copy", "from": "", "path": "/x"});
+        let grow = Value::Array(vec![grow; MAX_DEPTH]);
+        assert!(patched(json!({"x": 1}), grow) == Err(422));
+        let replace = json!([{"op": "replace", "path": to, "value": deep}]);
+        assert!(patched(json!({ "y": deep }), replace) == Err(422));
     }
 
     #[test]

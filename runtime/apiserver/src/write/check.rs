@@ -6,6 +6,7 @@ use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
 
+use crate::codec;
 use crate::request::Objects;
 use crate::resources;
 use crate::selector::label_value_problem;
@@ -20,6 +21,12 @@ const MAX_ANNOTATIONS: usize = 256 << 10;
 /// 400 where they differ.
 pub fn place(value: &mut Value, objects: &Objects) -> Result<(), Status> {
     let kind = objects.kind;
+    if is_deeper(value, codec::MAX_DEPTH) {
+        return Err(Status::bad_request(format!(
+            "the object is nested more than {} levels deep",
+            codec::MAX_DEPTH
+        )));
+    }
     let Value::Object(members) = value else {
         return Err(Status::bad_request("the object provided is not an object"));
     };
@@ -69,6 +76,16 @@ pub fn place(value: &mut Value, objects: &Objects) -> Result<(), Status> {
         }
     }
     Ok(())
+}
+
+/// Whether lists and objects lie in each other beyond so many levels. It looks no deeper than that.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let inner = |value: &Value| is_deeper(value, levels.saturating_sub(1));
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(inner),
+        Value::Object(members) => levels == 0 || members.values().any(inner),
+        _ => false,
+    }
 }
 
 /// That the name is that of the URL.
