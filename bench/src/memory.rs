@@ -37,7 +37,13 @@ pub fn run(context: &Context) -> Result<Section> {
                 continue;
             }
         };
-        let bytes = threads.block_on(measure(&component))?;
+        let bytes = match threads.block_on(measure(&component)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                notes.push(format!("{guest}: {error:#}"));
+                continue;
+            }
+        };
         table.row([
             guest.to_owned(),
             INSTANCES.to_string(),

@@ -15,10 +15,12 @@ from wit_world.imports.wasi_http_types import (
 
 class IncomingHandler(exports.IncomingHandler):
     def handle(self, request: IncomingRequest, response_out: ResponseOutparam) -> None:
-        target = os.environ.get("TARGET", "World")
-        response = OutgoingResponse(Fields())
-        body = response.body()
-        ResponseOutparam.set(response_out, Ok(response))
-        with body.write() as stream:
-            stream.blocking_write_and_flush(f"Hello {target}!\n".encode())
-        OutgoingBody.finish(body, None)
+        # What a request holds goes with it, or the instance counts as leaking and serves no other.
+        with request:
+            target = os.environ.get("TARGET", "World")
+            response = OutgoingResponse(Fields())
+            body = response.body()
+            ResponseOutparam.set(response_out, Ok(response))
+            with body.write() as stream:
+                stream.blocking_write_and_flush(f"Hello {target}!\n".encode())
+            OutgoingBody.finish(body, None)
