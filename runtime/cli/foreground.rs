@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serve_core::api::admit::Rejection;
 use serve_core::conditions::{CONFIGURATIONS_READY, ConditionStatus};
@@ -127,13 +126,9 @@ impl<'a> Foreground<'a> {
         // What an earlier run made counts as made by files, so that it goes if they no longer
         // have it.
         let earlier = self.runtime.store().all();
-        let is_root = |object: &&Arc<Object>| {
-            let meta = object.metadata();
-            meta.controller().is_none() && meta.annotation(keys::MADE_OF_ANNOTATION).is_none()
-        };
         let ids = earlier
             .iter()
-            .filter(is_root)
+            .filter(|object| is_of_files(object))
             .map(|object| (object.kind(), object.key()));
         self.made.insert(PathBuf::new(), ids.collect());
         let look = self.look(watch).await;
@@ -332,6 +327,42 @@ pub fn diagnostics(document: &Document, error: &ApplyError) -> Vec<Diagnostic> {
         ApplyError::Launch(error) => {
             let field = "spec.template.spec.containers[0].image";
             vec![document.diagnostic(field, error.to_string())]
+        }
+    }
+}
+
+/// Whether an object can only be there because a file had it: nobody made it of another, and it is no
+/// account of a Namespace, which comes with it.
+fn is_of_files(object: &Object) -> bool {
+    let meta = object.metadata();
+    meta.controller().is_none()
+        && meta.annotation(keys::MADE_OF_ANNOTATION).is_none()
+        && object.kind() != Kind::ServiceAccount
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_beside_files_does_not_go_with_them() {
+        let object = |kind: &str, annotations: Value| {
+            let value = json!({"apiVersion": "v1", "kind": kind,
+                "metadata": {"name": "default", "annotations": annotations}});
+            Object::from_value(value).expect("an object")
+        };
+        for (object, want) in [
+            (object("ConfigMap", json!({})), true),
+            (object("Namespace", json!({})), true),
+            (
+                object("ConfigMap", json!({keys::MADE_OF_ANNOTATION: ""})),
+                false,
+            ),
+            (object("ServiceAccount", json!({})), false),
+        ] {
+            assert_eq!(is_of_files(&object), want, "{}", object.kind().names().kind);
         }
     }
 }
