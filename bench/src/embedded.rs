@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use serve_core::conditions::{ConditionStatus, READY};
 use serve_core::kind::Kind;
 use serve_core::object::Object;
 use serve_runtime::Runtime;
@@ -20,18 +19,7 @@ pub async fn apply(runtime: &Runtime, service: Value, directory: &Path) -> Resul
         may_build: true,
     };
     let applied = runtime.apply(Object::from_value(service)?, origin).await?;
-    let generation = applied.metadata().generation;
-    let is_ready = |object: Option<&Object>| match object {
-        Some(Object::Service(service)) => {
-            service.status.observed_generation == Some(generation)
-                && service
-                    .status
-                    .conditions
-                    .iter()
-                    .any(|c| c.kind == READY && c.status == ConditionStatus::True)
-        }
-        _ => false,
-    };
+    let is_ready = |object: Option<&Object>| object.is_some_and(Object::is_ready);
     let key = applied.key();
     let settled = runtime.store().wait_for(Kind::Service, &key, is_ready);
     tokio::time::timeout(PATIENCE, settled)

@@ -8,9 +8,7 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use http::Request;
 use http_body_util::BodyExt;
-use serve_core::conditions::{ConditionStatus, READY};
 use serve_core::kind::Kind;
-use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
 use serve_runtime::Runtime;
 use serve_runtime::body::Body;
@@ -119,19 +117,12 @@ async fn apply(runtime: &Runtime, directory: &Path, n: usize, annotations: &serd
         }},
     });
     let service = Object::from_value(service).expect("a Service");
-    runtime
+    let applied = runtime
         .apply(service, origin(directory))
         .await
         .expect("it is valid");
-    let is_ready = |object: Option<&Object>| match object {
-        Some(Object::Service(service)) => service
-            .status
-            .conditions
-            .iter()
-            .any(|c| c.kind == READY && c.status == ConditionStatus::True),
-        _ => false,
-    };
-    let key = ObjectKey::new("default", format!("s-{n}"));
+    let is_ready = |object: Option<&Object>| object.is_some_and(Object::is_ready);
+    let key = applied.key();
     let ready = runtime.store().wait_for(Kind::Service, &key, is_ready);
     tokio::time::timeout(Duration::from_secs(60), ready)
         .await

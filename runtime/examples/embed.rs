@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::BodyExt;
-use serve_core::conditions::{ConditionStatus, READY};
 use serve_core::kind::Kind;
 use serve_core::object::Object;
 use serve_runtime::Runtime;
@@ -36,14 +35,7 @@ async fn main() -> Result<(), Error> {
     };
     let applied = runtime.apply(service, origin).await?;
 
-    let ready = |object: Option<&Object>| match object {
-        Some(Object::Service(service)) => service
-            .status
-            .conditions
-            .iter()
-            .any(|c| c.kind == READY && c.status == ConditionStatus::True),
-        _ => false,
-    };
+    let ready = |object: Option<&Object>| object.is_some_and(Object::is_ready);
     runtime
         .store()
         .wait_for(Kind::Service, &applied.key(), ready)

@@ -308,7 +308,6 @@ fn is_being_finalized(object: &Object) -> bool {
 /// use std::path::Path;
 /// use std::time::Duration;
 ///
-/// use serve_core::conditions::{ConditionStatus, READY};
 /// use serve_core::kind::Kind;
 /// use serve_core::object::Object;
 /// use serve_runtime::Runtime;
@@ -326,14 +325,7 @@ fn is_being_finalized(object: &Object) -> bool {
 /// let origin = Origin { directory: Path::new("../examples"), may_build: false };
 /// let key = runtime.apply(service, origin).await?.key();
 ///
-/// let is_ready = |object: Option<&Object>| match object {
-///     Some(Object::Service(service)) => service
-///         .status
-///         .conditions
-///         .iter()
-///         .any(|c| c.kind == READY && c.status == ConditionStatus::True),
-///     _ => false,
-/// };
+/// let is_ready = |object: Option<&Object>| object.is_some_and(Object::is_ready);
 /// runtime.store().wait_for(Kind::Service, &key, is_ready).await;
 ///
 /// let request = http::Request::get("http://hello.default/").body(Body::empty())?;

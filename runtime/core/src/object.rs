@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::{Configuration, DomainMapping, Revision, Route, Service};
+use crate::conditions::{self, ConditionStatus};
 use crate::kind::Kind;
 use crate::meta::{ObjectKey, ObjectMeta};
 
@@ -72,6 +73,27 @@ impl Object {
         self.metadata().key()
     }
 
+    /// Whether the status says that the object is ready as its spec is now. Kinds that are kept as
+    /// they were given never are.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let (observed, conditions) = match self {
+            Self::Service(object) => (object.status.observed_generation, &object.status.conditions),
+            Self::Configuration(object) => {
+                (object.status.observed_generation, &object.status.conditions)
+            }
+            Self::Revision(object) => {
+                (object.status.observed_generation, &object.status.conditions)
+            }
+            Self::Route(object) => (object.status.observed_generation, &object.status.conditions),
+            Self::DomainMapping(object) => {
+                (object.status.observed_generation, &object.status.conditions)
+            }
+            Self::Dynamic(_) => return false,
+        };
+        conditions::settled(self.metadata(), observed, conditions) == Some(ConditionStatus::True)
+    }
+
     /// The object as JSON, keys sorted, with `apiVersion` and `kind`.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -127,5 +149,61 @@ typed!(DomainMapping);
 impl From<Dynamic> for Object {
     fn from(object: Dynamic) -> Self {
         Self::Dynamic(Box::new(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ready_is_what_the_status_says_of_the_current_spec() {
+        for (name, generation, status, want) in [
+            ("ready", 1, json!({"type": "Ready", "status": "True"}), true),
+            (
+                "of an older spec",
+                2,
+                json!({"type": "Ready", "status": "True"}),
+                false,
+            ),
+            (
+                "failed",
+                1,
+                json!({"type": "Ready", "status": "False"}),
+                false,
+            ),
+            (
+                "something else is",
+                1,
+                json!({"type": "Active", "status": "True"}),
+                false,
+            ),
+        ] {
+            for kind in [
+                "Service",
+                "Configuration",
+                "Revision",
+                "Route",
+                "DomainMapping",
+            ] {
+                let version = if kind == "DomainMapping" {
+                    "v1beta1"
+                } else {
+                    "v1"
+                };
+                let value = json!({
+                    "apiVersion": format!("serving.knative.dev/{version}"),
+                    "kind": kind,
+                    "metadata": {"name": "o", "namespace": "ns", "generation": generation},
+                    "status": {"observedGeneration": 1, "conditions": [status]},
+                });
+                let object = Object::from_value(value).expect("a valid object");
+                assert_eq!(object.is_ready(), want, "{kind}: {name}");
+            }
+        }
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
+        assert!(!Object::from_value(map).expect("a ConfigMap").is_ready());
     }
 }

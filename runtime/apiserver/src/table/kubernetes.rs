@@ -20,6 +20,14 @@ pub const POD: &[Column] = &[
     wide("Readiness Gates", "string", Cell::Made(|_| NONE.into())),
 ];
 
+const CONTAINERS: Column = wide(
+    "Containers",
+    "string",
+    Cell::Made(|v| containers(v, "name")),
+);
+const IMAGES: Column = wide("Images", "string", Cell::Made(|v| containers(v, "image")));
+const SELECTOR: Column = wide("Selector", "string", Cell::Made(selector));
+
 pub const DEPLOYMENT: &[Column] = &[
     column("Ready", "string", "", Cell::Made(deployment_ready)),
     column(
@@ -35,13 +43,9 @@ pub const DEPLOYMENT: &[Column] = &[
         Cell::Made(|v| count(v, "/status/availableReplicas")),
     ),
     AGE,
-    wide(
-        "Containers",
-        "string",
-        Cell::Made(|v| containers(v, "name")),
-    ),
-    wide("Images", "string", Cell::Made(|v| containers(v, "image"))),
-    wide("Selector", "string", Cell::Made(selector)),
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
 ];
 
 pub const REPLICA_SET: &[Column] = &[
@@ -64,13 +68,9 @@ pub const REPLICA_SET: &[Column] = &[
         Cell::Made(|v| count(v, "/status/readyReplicas")),
     ),
     AGE,
-    wide(
-        "Containers",
-        "string",
-        Cell::Made(|v| containers(v, "name")),
-    ),
-    wide("Images", "string", Cell::Made(|v| containers(v, "image"))),
-    wide("Selector", "string", Cell::Made(selector)),
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
 ];
 
 /// The name of an Event tells nobody anything, so it stands last.

@@ -12,7 +12,9 @@ use crate::api::{Configuration, Revision, Route, Service, ServiceStatus, Traffic
 use crate::conditions::{
     self, CONFIGURATIONS_READY, ConditionStatus, Manager, READY, ROUTES_READY, Set,
 };
+use crate::kind::Kind;
 use crate::meta::ObjectMeta;
+use crate::object::Object;
 use crate::resources;
 use crate::time::Timestamp;
 
@@ -47,6 +49,45 @@ pub fn service(view: &View<'_>, now: Timestamp) -> Plan<ServiceStatus> {
     plan
 }
 
+/// What a Service keeps beside itself; the two kinds differ in their spec alone.
+trait Kept: Clone + Into<Object> {
+    const KIND: Kind;
+
+    fn metadata(&self) -> &ObjectMeta;
+    fn observed_generation(&self) -> Option<i64>;
+    fn has_spec_of(&self, other: &Self) -> bool;
+    /// Takes spec, labels and annotations; the rest is the store's and other reconcilers'.
+    fn take(&mut self, wanted: Self);
+}
+
+macro_rules! kept {
+    ($($kind:ident)*) => {$(
+        impl Kept for $kind {
+            const KIND: Kind = Kind::$kind;
+
+            fn metadata(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+
+            fn observed_generation(&self) -> Option<i64> {
+                self.status.observed_generation
+            }
+
+            fn has_spec_of(&self, other: &Self) -> bool {
+                self.spec == other.spec
+            }
+
+            fn take(&mut self, wanted: Self) {
+                self.spec = wanted.spec;
+                self.metadata.labels = wanted.metadata.labels;
+                self.metadata.annotations = wanted.metadata.annotations;
+            }
+        }
+    )*};
+}
+
+kept!(Configuration Route);
+
 /// A child as it is once the plan is carried out.
 struct Child<T> {
     object: T,
@@ -60,21 +101,16 @@ fn reconcile(
     status: &mut ServiceStatus,
     conditions: &mut Manager,
 ) {
-    let Some(configuration) = keep_configuration(view, plan) else {
-        let name = &view.service.metadata.name;
-        let message = format!("There is an existing Configuration \"{name}\" that we do not own.");
-        conditions.mark_false(CONFIGURATIONS_READY, "NotOwned", &message);
+    let wanted = resources::make_configuration(view.service, view.configuration);
+    let Some(configuration) = keep(view.service, view.configuration, wanted, plan) else {
+        mark_not_owned::<Configuration>(CONFIGURATIONS_READY, view.service, conditions);
         return;
     };
     let template_name = &configuration.object.spec.template.metadata.name;
     if configuration.is_observed {
         propagate_configuration(&configuration.object, status, conditions);
     } else {
-        conditions.mark_unknown(
-            CONFIGURATIONS_READY,
-            "OutOfDate",
-            "The Configuration is still working to reflect the latest desired specification.",
-        );
+        mark_out_of_date::<Configuration>(CONFIGURATIONS_READY, conditions);
         // With a name of its own the Revision may be another one's; so the Route waits.
         if !template_name.is_empty() {
             return;
@@ -87,20 +123,15 @@ fn reconcile(
         conditions.mark_false(ROUTES_READY, "RevisionNameTaken", &message);
         return;
     }
-    let Some(route) = keep_route(view, plan) else {
-        let name = &view.service.metadata.name;
-        let message = format!("There is an existing Route \"{name}\" that we do not own.");
-        conditions.mark_false(ROUTES_READY, "NotOwned", &message);
+    let wanted = resources::make_route(view.service);
+    let Some(route) = keep(view.service, view.route, wanted, plan) else {
+        mark_not_owned::<Route>(ROUTES_READY, view.service, conditions);
         return;
     };
     if route.is_observed {
         propagate_route(&route.object, status, conditions);
     } else {
-        conditions.mark_unknown(
-            ROUTES_READY,
-            "OutOfDate",
-            "The Route is still working to reflect the latest desired specification.",
-        );
+        mark_out_of_date::<Route>(ROUTES_READY, conditions);
     }
     let ready = conditions.status(ROUTES_READY) == ConditionStatus::True;
     if ready && !is_migrated(&route.object, &configuration.object) {
@@ -112,52 +143,29 @@ fn reconcile(
     }
 }
 
-/// `None` when it is another's.
-fn keep_configuration(
-    view: &View<'_>,
-    plan: &mut Plan<ServiceStatus>,
-) -> Option<Child<Configuration>> {
-    let wanted = resources::make_configuration(view.service, view.configuration);
-    let name = &wanted.metadata.name;
-    let Some(existing) = view.configuration else {
-        let message = format!("Created Configuration \"{name}\"");
-        plan.writes.push(Write::Create(wanted.clone().into()));
-        plan.events.push(Event::normal("Created", message));
-        return Some(Child {
-            object: wanted,
-            is_observed: false,
-        });
-    };
-    if !existing
-        .metadata
-        .is_controlled_by(&view.service.metadata.uid)
-    {
-        let message = format!("service: \"{name}\" does not own configuration: \"{name}\"");
-        plan.events.push(Event::warning("InternalError", message));
-        return None;
-    }
-    let mut object = existing.clone();
-    let mut is_observed =
-        conditions::is_observed(&existing.metadata, existing.status.observed_generation);
-    if object.spec != wanted.spec || differs(&object.metadata, &wanted.metadata) {
-        is_observed &= object.spec == wanted.spec;
-        object.spec = wanted.spec;
-        object.metadata.labels = wanted.metadata.labels;
-        object.metadata.annotations = wanted.metadata.annotations;
-        plan.writes.push(Write::Update(object.clone().into()));
-    }
-    Some(Child {
-        object,
-        is_observed,
-    })
+fn mark_not_owned<T: Kept>(condition: &str, service: &Service, conditions: &mut Manager) {
+    let (kind, name) = (T::KIND.names().kind, &service.metadata.name);
+    let message = format!("There is an existing {kind} \"{name}\" that we do not own.");
+    conditions.mark_false(condition, "NotOwned", &message);
 }
 
-/// `None` when it is another's.
-fn keep_route(view: &View<'_>, plan: &mut Plan<ServiceStatus>) -> Option<Child<Route>> {
-    let wanted = resources::make_route(view.service);
-    let name = &wanted.metadata.name;
-    let Some(existing) = view.route else {
-        let message = format!("Created Route \"{name}\"");
+fn mark_out_of_date<T: Kept>(condition: &str, conditions: &mut Manager) {
+    let kind = T::KIND.names().kind;
+    let message =
+        format!("The {kind} is still working to reflect the latest desired specification.");
+    conditions.mark_unknown(condition, "OutOfDate", &message);
+}
+
+/// Makes a child, or makes it as it should be; `None` when it is another's.
+fn keep<T: Kept>(
+    service: &Service,
+    existing: Option<&T>,
+    wanted: T,
+    plan: &mut Plan<ServiceStatus>,
+) -> Option<Child<T>> {
+    let (names, name) = (T::KIND.names(), &wanted.metadata().name);
+    let Some(existing) = existing else {
+        let message = format!("Created {} \"{name}\"", names.kind);
         plan.writes.push(Write::Create(wanted.clone().into()));
         plan.events.push(Event::normal("Created", message));
         return Some(Child {
@@ -165,22 +173,19 @@ fn keep_route(view: &View<'_>, plan: &mut Plan<ServiceStatus>) -> Option<Child<R
             is_observed: false,
         });
     };
-    if !existing
-        .metadata
-        .is_controlled_by(&view.service.metadata.uid)
-    {
-        let message = format!("service: \"{name}\" does not own route: \"{name}\"");
+    let metadata = existing.metadata();
+    if !metadata.is_controlled_by(&service.metadata.uid) {
+        let kind = names.singular;
+        let message = format!("service: \"{name}\" does not own {kind}: \"{name}\"");
         plan.events.push(Event::warning("InternalError", message));
         return None;
     }
     let mut object = existing.clone();
-    let mut is_observed =
-        conditions::is_observed(&existing.metadata, existing.status.observed_generation);
-    if object.spec != wanted.spec || differs(&object.metadata, &wanted.metadata) {
-        is_observed &= object.spec == wanted.spec;
-        object.spec = wanted.spec;
-        object.metadata.labels = wanted.metadata.labels;
-        object.metadata.annotations = wanted.metadata.annotations;
+    let mut is_observed = conditions::is_observed(metadata, existing.observed_generation());
+    let has_spec = existing.has_spec_of(&wanted);
+    if !has_spec || differs(metadata, wanted.metadata()) {
+        is_observed &= has_spec;
+        object.take(wanted);
         plan.writes.push(Write::Update(object.clone().into()));
     }
     Some(Child {

@@ -26,6 +26,23 @@ fn world() -> (Store, Revision) {
     }
 }
 
+/// As many replicas are wanted as are ready.
+fn scale(members: &mut Members, ready: u32, second: i64) {
+    let count = Count {
+        ready,
+        running: 0,
+        wanted: ready,
+    };
+    members.scale(count, at(second));
+}
+
+/// The members of a revision with one replica.
+fn one_ready() -> Members {
+    let mut members = Members::default();
+    scale(&mut members, 1, 1);
+    members
+}
+
 #[track_caller]
 fn shown(store: &Store, revision: &Revision, members: &Members) -> Vec<(String, bool)> {
     let facts = Facts::default();
@@ -54,17 +71,7 @@ fn shown(store: &Store, revision: &Revision, members: &Members) -> Vec<(String, 
 fn pods_come_leave_and_go_with_the_replicas() {
     let (store, revision) = world();
     let mut members = Members::default();
-    let scale = |members: &mut Members, ready| {
-        members.scale(
-            Count {
-                ready,
-                running: 0,
-                wanted: ready,
-            },
-            at(1),
-        );
-    };
-    scale(&mut members, 2);
+    scale(&mut members, 2, 1);
     let two = shown(&store, &revision, &members);
     assert!(
         two.iter()
@@ -72,7 +79,7 @@ fn pods_come_leave_and_go_with_the_replicas() {
     );
     assert_eq!(two.len(), 2);
 
-    scale(&mut members, 0);
+    scale(&mut members, 0, 1);
     let names = |pods: &[(String, bool)]| pods.iter().map(|pod| pod.0.clone()).collect::<Vec<_>>();
     let ending = shown(&store, &revision, &members);
     assert_eq!(names(&ending), names(&two));
@@ -80,7 +87,7 @@ fn pods_come_leave_and_go_with_the_replicas() {
     let pod = store.list(Kind::Pod, None).0.remove(0);
     assert_eq!(pod.metadata().deletion_grace_period_seconds, Some(60));
 
-    scale(&mut members, 1);
+    scale(&mut members, 1, 1);
     let three = shown(&store, &revision, &members);
     assert_eq!(three.iter().filter(|(_, ending)| !ending).count(), 1);
     members.drained();
@@ -100,15 +107,7 @@ fn pods_come_leave_and_go_with_the_replicas() {
 #[test]
 fn what_is_shown_ends_with_its_revision() {
     let (store, revision) = world();
-    let mut members = Members::default();
-    members.scale(
-        Count {
-            ready: 1,
-            running: 0,
-            wanted: 1,
-        },
-        at(1),
-    );
+    let members = one_ready();
     shown(&store, &revision, &members);
     let kinds = [
         Kind::Pod,
@@ -147,15 +146,7 @@ fn what_is_shown_ends_with_its_revision() {
 #[test]
 fn objects_of_an_earlier_revision_of_the_name_are_replaced() {
     let (store, revision) = world();
-    let mut members = Members::default();
-    members.scale(
-        Count {
-            ready: 1,
-            running: 0,
-            wanted: 1,
-        },
-        at(1),
-    );
+    let members = one_ready();
     let old = shown(&store, &revision, &members);
     let mut next = revision.clone();
     next.metadata.uid = "another".into();
@@ -167,15 +158,7 @@ fn objects_of_an_earlier_revision_of_the_name_are_replaced() {
 #[test]
 fn a_deployment_that_is_deleted_comes_back() {
     let (store, revision) = world();
-    let mut members = Members::default();
-    members.scale(
-        Count {
-            ready: 1,
-            running: 0,
-            wanted: 1,
-        },
-        at(1),
-    );
+    let members = one_ready();
     let before = shown(&store, &revision, &members);
     let key = ObjectKey::new("default", "h1-00001-deployment");
     store.delete(Kind::Deployment, &key, None).expect("deleted");
@@ -191,22 +174,8 @@ async fn a_replica_that_leaves_waits_for_room() {
         ("those that stay take what they may", 2, 1, 3, 2),
     ] {
         let mut members = Members::default();
-        members.scale(
-            Count {
-                ready: ready + 1,
-                running: 0,
-                wanted: ready + 1,
-            },
-            at(1),
-        );
-        members.scale(
-            Count {
-                ready,
-                running: 0,
-                wanted: ready,
-            },
-            at(2),
-        );
+        scale(&mut members, ready + 1, 1);
+        scale(&mut members, ready, 2);
         let drain = members.begin_drain(limit).expect(name);
         assert!(members.begin_drain(limit).is_none(), "{name}: one waits");
         let count = Arc::new(AtomicUsize::new(running));
@@ -220,22 +189,8 @@ async fn a_replica_that_leaves_waits_for_room() {
         assert!(!members.replicas().has_leaving(), "{name}");
     }
     let mut members = Members::default();
-    members.scale(
-        Count {
-            ready: 2,
-            running: 0,
-            wanted: 2,
-        },
-        at(1),
-    );
-    members.scale(
-        Count {
-            ready: 1,
-            running: 0,
-            wanted: 1,
-        },
-        at(2),
-    );
+    scale(&mut members, 2, 1);
+    scale(&mut members, 1, 2);
     // Without a limit, those that stay take all.
     members
         .begin_drain(0)

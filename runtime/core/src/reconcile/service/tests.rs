@@ -1,7 +1,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::object::Object;
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(200);
 

@@ -39,6 +39,28 @@ fn replicas(counts: &[(u32, u32)]) -> Replicas {
     replicas
 }
 
+/// What is to be shown, at second 9.
+fn view<'a>(revision: &'a Revision, facts: &'a Facts, replicas: &'a Replicas) -> View<'a> {
+    View {
+        revision,
+        facts,
+        replicas,
+        now: at(9),
+    }
+}
+
+fn started(start: StartFact) -> Facts {
+    Facts {
+        start,
+        ..Facts::default()
+    }
+}
+
+/// The first Pod, without an owner, as a client sees it.
+fn first_pod(view: &View<'_>) -> Value {
+    make_pod(view, &ObjectMeta::default(), &view.replicas.all()[0]).to_value()
+}
+
 /// The metadata that the store would give it.
 fn stored(object: &Object, uid: &str) -> ObjectMeta {
     let mut metadata = object.metadata().clone();
@@ -49,12 +71,7 @@ fn stored(object: &Object, uid: &str) -> ObjectMeta {
 #[test]
 fn names_labels_and_owners_are_those_of_knative() {
     let (revision, facts, replicas) = (revision(), Facts::default(), replicas(&[(1, 1)]));
-    let view = View {
-        revision: &revision,
-        facts: &facts,
-        replicas: &replicas,
-        now: at(9),
-    };
+    let view = view(&revision, &facts, &replicas);
     let deployment = make_deployment(&view, None);
     let set = make_replica_set(&view, &stored(&deployment, "u2"), None);
     let pod = make_pod(&view, &stored(&set, "u3"), &replicas.all()[0]);
@@ -155,12 +172,7 @@ fn counts_are_those_of_the_replicas() {
     } in cases
     {
         let replicas = replicas(given);
-        let view = View {
-            revision: &revision,
-            facts: &facts,
-            replicas: &replicas,
-            now: at(9),
-        };
+        let view = view(&revision, &facts, &replicas);
         let deployment = make_deployment(&view, None).to_value();
         let count = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_u64);
         let found = [
@@ -189,18 +201,10 @@ fn a_pod_that_does_not_fit_has_no_containers_yet() {
         reason: "Unschedulable".into(),
         message: "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.".into(),
     };
-    let facts = Facts {
-        start,
-        ..Facts::default()
-    };
+    let facts = started(start);
     let (revision, replicas) = (revision(), replicas(&[(0, 1)]));
-    let view = View {
-        revision: &revision,
-        facts: &facts,
-        replicas: &replicas,
-        now: at(9),
-    };
-    let pod = make_pod(&view, &ObjectMeta::default(), &replicas.all()[0]).to_value();
+    let view = view(&revision, &facts, &replicas);
+    let pod = first_pod(&view);
     let status = &pod["status"];
     assert_eq!(status["phase"], "Pending");
     assert_eq!(status["containerStatuses"], Value::Null);
@@ -240,18 +244,10 @@ fn a_pod_says_why_it_waits() {
     ];
     let revision = revision();
     for (name, start, counts, phase, state) in cases {
-        let facts = Facts {
-            start,
-            ..Facts::default()
-        };
+        let facts = started(start);
         let replicas = replicas(counts);
-        let view = View {
-            revision: &revision,
-            facts: &facts,
-            replicas: &replicas,
-            now: at(9),
-        };
-        let pod = make_pod(&view, &ObjectMeta::default(), &replicas.all()[0]).to_value();
+        let view = view(&revision, &facts, &replicas);
+        let pod = first_pod(&view);
         assert_eq!(pod["status"]["phase"], phase, "{name}");
         let statuses = &pod["status"]["containerStatuses"];
         assert_eq!(statuses[1]["name"], "user-container", "{name}");
@@ -262,22 +258,11 @@ fn a_pod_says_why_it_waits() {
 
 #[test]
 fn a_restart_is_counted_and_its_end_is_told() {
-    let (revision, facts) = (
-        revision(),
-        Facts {
-            start: StartFact::Started,
-            ..Facts::default()
-        },
-    );
+    let (revision, facts) = (revision(), started(StartFact::Started));
     let mut replicas = replicas(&[(1, 1)]);
     let statuses = |replicas: &Replicas| {
-        let view = View {
-            revision: &revision,
-            facts: &facts,
-            replicas,
-            now: at(9),
-        };
-        let pod = make_pod(&view, &ObjectMeta::default(), &replicas.all()[0]).to_value();
+        let view = view(&revision, &facts, replicas);
+        let pod = first_pod(&view);
         pod["status"]["containerStatuses"].clone()
     };
     let mut restarts = 0;
@@ -337,12 +322,7 @@ fn the_autoscaler_shows_scale_and_activity() {
             desired_replicas: Some(3),
             ..Facts::default()
         };
-        let view = View {
-            revision: &revision,
-            facts: &facts,
-            replicas: &replicas,
-            now: at(9),
-        };
+        let view = view(&revision, &facts, &replicas);
         let made = make_pod_autoscaler(&view, None);
         let value = made.to_value();
         assert_eq!(value["status"]["actualScale"], 2, "{name}");
@@ -372,10 +352,8 @@ fn times_of_conditions_stay_while_their_status_does() {
     let (revision, facts) = (revision(), Facts::default());
     let (one, two) = (replicas(&[(1, 1)]), replicas(&[(1, 2)]));
     let view = |replicas, now| View {
-        revision: &revision,
-        facts: &facts,
-        replicas,
         now: at(now),
+        ..view(&revision, &facts, replicas)
     };
     let first = make_deployment(&view(&one, 10), None);
     let times = |object: &Object| {
