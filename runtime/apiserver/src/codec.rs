@@ -15,6 +15,22 @@ pub use base64::{base64, base64_decoded, hex};
 /// around it, by readers that stop somewhat above.
 pub const MAX_DEPTH: usize = 64;
 
+/// Whether lists and objects lie in each other beyond so many levels. It looks no deeper than that, and
+/// at no more values than `walk` allows, which it counts down; true when that is used up.
+#[must_use]
+pub fn is_deeper(value: &Value, levels: usize, walk: &mut usize) -> bool {
+    let Some(left) = walk.checked_sub(1) else {
+        return true;
+    };
+    *walk = left;
+    let inner = |value: &Value| is_deeper(value, levels.saturating_sub(1), walk);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(inner),
+        Value::Object(members) => levels == 0 || members.values().any(inner),
+        _ => false,
+    }
+}
+
 pub const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";

@@ -20,9 +20,8 @@ const MAX_DEPTH: usize = codec::MAX_DEPTH;
 /// refused beyond.
 const MAX_WALKED: usize = 10 << 20;
 
-/// What the operations of a patch took so far.
-#[derive(Default)]
-struct Spent {
+/// What the operations of a patch may still take.
+struct Budget {
     copied: usize,
     walked: usize,
 }
@@ -106,22 +105,25 @@ fn pointer(operation: &Value, member: &str) -> Result<Pointer, String> {
 /// # Errors
 /// 422 for the first that does not fit the object.
 pub fn apply(target: &mut Value, operations: &[Operation]) -> Result<(), Status> {
-    let mut spent = Spent::default();
+    let mut budget = Budget {
+        copied: MAX_COPIED,
+        walked: MAX_WALKED,
+    };
     for operation in operations {
-        one(target, operation, &mut spent).map_err(|problem| Status::patch_failed(&problem))?;
+        one(target, operation, &mut budget).map_err(|problem| Status::patch_failed(&problem))?;
     }
     Ok(())
 }
 
-fn one(target: &mut Value, operation: &Operation, spent: &mut Spent) -> Result<(), String> {
+fn one(target: &mut Value, operation: &Operation, budget: &mut Budget) -> Result<(), String> {
     match operation {
         Operation::Add(path, value) => {
-            spent.place(path, value)?;
+            budget.place(path, value)?;
             add(target, path, value.clone())
         }
         Operation::Remove(path) => remove(target, path).map(drop),
         Operation::Replace(path, value) => {
-            spent.place(path, value)?;
+            budget.place(path, value)?;
             *at(target, path)? = value.clone();
             Ok(())
         }
@@ -129,17 +131,15 @@ fn one(target: &mut Value, operation: &Operation, spent: &mut Spent) -> Result<(
             if path.len() > from.len() && path.starts_with(from) {
                 return Err(format!("{} cannot move into itself", shown(from)));
             }
-            spent.place(path, at(target, from)?)?;
+            budget.place(path, at(target, from)?)?;
             let value = remove(target, from)?;
             add(target, path, value)
         }
         Operation::Copy(from, path) => {
             let value = at(target, from)?;
-            spent.place(path, value)?;
-            spent.copied += value.to_string().len();
-            if spent.copied > MAX_COPIED {
-                return Err("the patch copies too much".to_owned());
-            }
+            budget.place(path, value)?;
+            let left = budget.copied.checked_sub(value.to_string().len());
+            budget.copied = left.ok_or("the patch copies too much")?;
             let value = value.clone();
             add(target, path, value)
         }
@@ -154,12 +154,12 @@ fn one(target: &mut Value, operation: &Operation, spent: &mut Spent) -> Result<(
     }
 }
 
-impl Spent {
+impl Budget {
     /// That the object is not too deep with `value` at `path`.
     fn place(&mut self, path: &[String], value: &Value) -> Result<(), String> {
         let levels = MAX_DEPTH.checked_sub(path.len());
-        let fits = levels.is_some_and(|levels| self.fits(value, levels));
-        if self.walked > MAX_WALKED {
+        let fits = levels.is_some_and(|levels| !codec::is_deeper(value, levels, &mut self.walked));
+        if self.walked == 0 {
             return Err("the patch moves too much".to_owned());
         }
         if !fits {
@@ -169,21 +169,6 @@ impl Spent {
             ));
         }
         Ok(())
-    }
-
-    fn fits(&mut self, value: &Value, levels: usize) -> bool {
-        self.walked += 1;
-        if self.walked > MAX_WALKED {
-            return false;
-        }
-        let inner = levels.saturating_sub(1);
-        match value {
-            Value::Array(items) => levels > 0 && items.iter().all(|item| self.fits(item, inner)),
-            Value::Object(members) => {
-                levels > 0 && members.values().all(|member| self.fits(member, inner))
-            }
-            _ => true,
-        }
     }
 }
 

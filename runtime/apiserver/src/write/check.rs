@@ -21,7 +21,7 @@ const MAX_ANNOTATIONS: usize = 256 << 10;
 /// 400 where they differ.
 pub fn place(value: &mut Value, objects: &Objects) -> Result<(), Status> {
     let kind = objects.kind;
-    if is_deeper(value, codec::MAX_DEPTH) {
+    if codec::is_deeper(value, codec::MAX_DEPTH, &mut { usize::MAX }) {
         return Err(Status::bad_request(format!(
             "the object is nested more than {} levels deep",
             codec::MAX_DEPTH
@@ -76,16 +76,6 @@ pub fn place(value: &mut Value, objects: &Objects) -> Result<(), Status> {
         }
     }
     Ok(())
-}
-
-/// Whether lists and objects lie in each other beyond so many levels. It looks no deeper than that.
-fn is_deeper(value: &Value, levels: usize) -> bool {
-    let inner = |value: &Value| is_deeper(value, levels.saturating_sub(1));
-    match value {
-        Value::Array(items) => levels == 0 || items.iter().any(inner),
-        Value::Object(members) => levels == 0 || members.values().any(inner),
-        _ => false,
-    }
 }
 
 /// That the name is that of the URL.
