@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::Context;
 use crate::client::Client;
 use crate::guests;
-use crate::languages::LANGUAGES;
+use crate::languages::RUST;
 use crate::manifest::{self, INITIAL_SCALE, ISOLATION};
 use crate::peer::{Peer, Serve};
 use crate::stats::{ms, percentile};
@@ -35,11 +35,9 @@ pub fn run(context: &Context) -> Result<Section> {
     let mut notes = Vec::new();
     let hellos = guests::distinct_hellos(context, context.size(ACTIVATIONS))?;
     measure(context, "hello", &hellos, &mut table)?;
-    let rust = LANGUAGES.iter().find(|language| language.name == "Rust");
-    let rust = rust.context("it is one of the languages")?;
     let others = [
-        ("Go", GO_SERVICES, guests::go_sample(context)),
-        ("Rust", RUST_SERVICES, rust.sample(context)),
+        (guests::GO, GO_SERVICES, guests::go_sample(context)),
+        (RUST.name, RUST_SERVICES, RUST.sample(context)),
     ];
     for (guest, count, component) in others {
         match component {

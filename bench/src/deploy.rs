@@ -10,7 +10,6 @@ use serve_runtime::Runtime;
 use crate::Context;
 use crate::embedded;
 use crate::guests;
-use crate::languages::LANGUAGES;
 use crate::manifest;
 use crate::stats::{median, ms};
 use crate::table::{Section, Table};
@@ -21,32 +20,21 @@ const GRACE: Duration = Duration::from_secs(1);
 
 pub fn run(context: &Context) -> Result<Section> {
     let mut table = Table::new(&["guest", "MB", "new, ms", "known, ms", "rounds"]);
-    let mut notes = Vec::new();
-    let mut found = vec![("hello".to_owned(), guests::text(context, "hello")?)];
-    for language in LANGUAGES {
-        match language.sample(context) {
-            Ok(path) => found.push((language.name.to_owned(), path)),
-            Err(error) => notes.push(format!("{}: skipped: {error:#}", language.name)),
-        }
-    }
+    let hello = ("hello".to_owned(), guests::text(context, "hello")?);
+    let (found, notes) = guests::samples(context, vec![hello]);
     let go_directory = context.root.join("examples/helloworld-go");
-    match guests::go_sample(context) {
-        // The manifest names the source; the size is that of what it becomes.
-        Ok(path) => found.push(("Go, from its source".to_owned(), path)),
-        Err(error) => notes.push(format!("Go: skipped: {error:#}")),
-    }
     let threads = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     for (guest, component) in found {
         let bytes = std::fs::metadata(&component)?.len();
-        let is_go = guest.starts_with("Go");
         let rounds = if bytes > LARGE_BYTES {
             1
         } else {
             context.arguments.rounds
         };
-        let image = if is_go {
+        // The manifest names the source of Go; the size is that of what it becomes.
+        let image = if guest == guests::GO {
             PathBuf::from("ko://.")
         } else {
             component

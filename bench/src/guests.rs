@@ -10,7 +10,13 @@ use serve_runtime::source::resolve::Origin;
 use serve_runtime::{Runtime, image::reference::Reference};
 
 use crate::Context;
+use crate::languages::LANGUAGES;
 use crate::manifest;
+
+/// A name and a component.
+pub type Guest = (String, PathBuf);
+
+pub const GO: &str = "Go";
 
 const TARGET: &str = "\"World\"";
 
@@ -61,6 +67,25 @@ async fn build_go_sample(context: &Context) -> Result<Vec<u8>> {
     };
     let digest = digest.parse().map_err(anyhow::Error::msg)?;
     Ok(Images::open(cache.join("images"))?.get(&digest)?.to_vec())
+}
+
+/// The guests in languages, and why some are missing. One that is given is not built.
+pub fn samples(context: &Context, given: Vec<Guest>) -> (Vec<Guest>, Vec<String>) {
+    let (mut found, mut notes) = (given, Vec::new());
+    let mut add = |name: &str, build: &dyn Fn() -> Result<PathBuf>| {
+        if found.iter().any(|(found, _)| found == name) {
+            return;
+        }
+        match build() {
+            Ok(path) => found.push((name.to_owned(), path)),
+            Err(error) => notes.push(format!("{name}: skipped: {error:#}")),
+        }
+    };
+    add(GO, &|| go_sample(context));
+    for language in &LANGUAGES {
+        add(language.name, &|| language.sample(context));
+    }
+    (found, notes)
 }
 
 /// A component with a custom section more, so that its code is compiled and loaded for itself.

@@ -17,23 +17,22 @@ pub struct Language {
     build: fn(&Build<'_>) -> Result<()>,
 }
 
-pub const LANGUAGES: [Language; 3] = [
-    Language {
-        name: "Rust",
-        directory: "rust",
-        build: rust,
-    },
-    Language {
-        name: "JS",
-        directory: "js",
-        build: js,
-    },
-    Language {
-        name: "Python",
-        directory: "python",
-        build: python,
-    },
-];
+pub const RUST: Language = Language {
+    name: "Rust",
+    directory: "rust",
+    build: rust,
+};
+const JS: Language = Language {
+    name: "JS",
+    directory: "js",
+    build: js,
+};
+const PYTHON: Language = Language {
+    name: "Python",
+    directory: "python",
+    build: python,
+};
+pub const LANGUAGES: [Language; 3] = [RUST, JS, PYTHON];
 
 struct Build<'a> {
     context: &'a Context,

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::Context;
-use crate::guests;
-use crate::languages::LANGUAGES;
+use crate::guests::{self, Guest};
 use crate::machine;
 use crate::manifest::{self, ISOLATION};
 use crate::peer::{self, Peer, Serve};
@@ -19,9 +18,6 @@ use crate::tools::{self, Load, STREAMS, Seen, find_wasmtime};
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 /// JS and Python guests take most of it to compile, once.
 const STARTUP: Duration = Duration::from_secs(300);
-
-/// A name and a component.
-type Guest = (String, PathBuf);
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -67,10 +63,26 @@ enum Protocol {
     H2c,
 }
 
-/// One measurement of one contender.
-struct Sample {
-    seen: Seen,
-    cpu_us: f64,
+/// One measurement of one server.
+pub struct Sample {
+    pub seen: Seen,
+    pub cpu_us: f64,
+}
+
+/// Loads a server by `ask`, after a second that warms it.
+pub fn sample(
+    peer: &Peer,
+    load: Load<'_>,
+    ask: impl Fn(Load<'_>) -> Result<Seen>,
+) -> Result<Sample> {
+    ask(Load { seconds: 1, ..load })?;
+    let before = machine::cpu_time(peer.pid());
+    let seen = ask(load)?;
+    let used = machine::cpu_time(peer.pid()).saturating_sub(before);
+    Ok(Sample {
+        seen,
+        cpu_us: used.as_secs_f64() * 1e6 / seen.requests.max(1) as f64,
+    })
 }
 
 pub fn run(context: &Context) -> Result<Vec<Section>> {
@@ -109,7 +121,7 @@ pub fn run(context: &Context) -> Result<Vec<Section>> {
         notes: vec!["`wasmtime serve` speaks HTTP/1.1 only and is not in this table.".to_owned()],
     });
 
-    let (others, notes) = others(context)?;
+    let (others, notes) = guests::samples(context, given(context)?);
     let mut table = head();
     for (name, component) in others {
         let contenders = [WASMTIME, WASMTIME_REUSE, FRESH, REUSED];
@@ -124,30 +136,15 @@ pub fn run(context: &Context) -> Result<Vec<Section>> {
     Ok(sections)
 }
 
-/// The guests beside hello, and why others are missing.
-fn others(context: &Context) -> Result<(Vec<Guest>, Vec<String>)> {
-    let mut found = Vec::new();
-    let mut notes = Vec::new();
-    match guests::go_sample(context) {
-        Ok(path) => found.push(("Go".to_owned(), path)),
-        Err(error) => notes.push(format!("Go: skipped: {error:#}")),
-    }
-    for guest in &context.arguments.guests {
+/// The guests that were given on the command line.
+fn given(context: &Context) -> Result<Vec<Guest>> {
+    let guests = context.arguments.guests.iter().map(|guest| {
         let (name, path) = guest
             .split_once('=')
             .with_context(|| format!("--guest \"{guest}\": expected NAME=FILE"))?;
-        found.push((name.to_owned(), PathBuf::from(path)));
-    }
-    for language in LANGUAGES {
-        if found.iter().any(|(found, _)| found == language.name) {
-            continue;
-        }
-        match language.sample(context) {
-            Ok(path) => found.push((language.name.to_owned(), path)),
-            Err(error) => notes.push(format!("{}: skipped: {error:#}", language.name)),
-        }
-    }
-    Ok((found, notes))
+        Ok((name.to_owned(), PathBuf::from(path)))
+    });
+    guests.collect()
 }
 
 fn head() -> Table {
@@ -266,21 +263,14 @@ impl Bench<'_> {
             connections,
             seconds: self.context.arguments.seconds,
         };
-        let ask = |load| match protocol {
+        sample(peer, load, |load| match protocol {
             Protocol::Http1 => tools::wrk(load),
             Protocol::H2c => tools::h2load(load, &self.context.directory),
-        };
-        ask(Load { seconds: 1, ..load })?;
-        let before = machine::cpu_time(peer.pid());
-        let seen = ask(load)?;
-        let used = machine::cpu_time(peer.pid()).saturating_sub(before);
-        Ok(Sample {
-            seen,
-            cpu_us: used.as_secs_f64() * 1e6 / seen.requests.max(1) as f64,
         })
     }
 }
 
-fn of(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
+/// The median of a value of the samples.
+pub fn of(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
     median(&samples.iter().map(value).collect::<Vec<_>>())
 }

@@ -59,8 +59,8 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     wasmtime: Option<PathBuf>,
 
-    /// Another guest for `load`: a wasi:http component of any language. One that is called Rust,
-    /// JS or Python takes the place of the one that is built.
+    /// Another guest for `load`: a wasi:http component of any language. One that is called Go,
+    /// Rust, JS or Python takes the place of the one that is built.
     #[arg(long = "guest", value_name = "NAME=FILE")]
     guests: Vec<String>,
 

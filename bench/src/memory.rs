@@ -13,7 +13,6 @@ use serve_runtime::pool::{Launcher, Options, Pool, Source, Timeouts};
 
 use crate::Context;
 use crate::guests;
-use crate::languages::LANGUAGES;
 use crate::machine;
 use crate::table::{Section, Table};
 
@@ -22,21 +21,12 @@ const TIME: Duration = Duration::from_secs(60);
 
 pub fn run(context: &Context) -> Result<Section> {
     let mut table = Table::new(&["guest", "instances", "an instance kB"]);
-    let mut notes = Vec::new();
-    let mut found = vec![("hello", Ok(guests::text(context, "hello")?))];
-    found.push(("Go", guests::go_sample(context)));
-    found.extend(LANGUAGES.map(|language| (language.name, language.sample(context))));
+    let hello = ("hello".to_owned(), guests::text(context, "hello")?);
+    let (found, mut notes) = guests::samples(context, vec![hello]);
     let threads = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     for (guest, component) in found {
-        let component = match component {
-            Ok(path) => path,
-            Err(error) => {
-                notes.push(format!("{guest}: skipped: {error:#}"));
-                continue;
-            }
-        };
         let bytes = match threads.block_on(measure(&component)) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -44,11 +34,7 @@ pub fn run(context: &Context) -> Result<Section> {
                 continue;
             }
         };
-        table.row([
-            guest.to_owned(),
-            INSTANCES.to_string(),
-            format!("{:.0}", bytes / 1e3),
-        ]);
+        table.row([guest, INSTANCES.to_string(), format!("{:.0}", bytes / 1e3)]);
     }
     Ok(Section {
         name: "memory",

@@ -6,10 +6,9 @@ use anyhow::Result;
 
 use crate::Context;
 use crate::guests;
-use crate::machine;
+use crate::load::{self, of};
 use crate::manifest::{self, INITIAL_SCALE, ISOLATION};
 use crate::peer::{Peer, Serve};
-use crate::stats::median;
 use crate::table::{Section, Table};
 use crate::tools::{self, Load};
 
@@ -31,25 +30,21 @@ pub fn run(context: &Context) -> Result<Section> {
                 connections: CONNECTIONS,
                 seconds: context.arguments.seconds,
             };
-            tools::wrk(Load { seconds: 1, ..load })?;
-            let before = machine::cpu_time(peer.pid());
-            let seen = tools::wrk(load)?;
-            let used = machine::cpu_time(peer.pid()).saturating_sub(before);
-            let cpu = used.as_secs_f64() * 1e6 / seen.requests.max(1) as f64;
-            eprintln!("{} Services: {cpu:.2} µs CPU", peers[index].0);
-            samples[index].push((seen, cpu));
+            let sample = load::sample(peer, load, tools::wrk)?;
+            eprintln!("{} Services: {:.2} µs CPU", peers[index].0, sample.cpu_us);
+            samples[index].push(sample);
         }
     }
     let cpu = samples
         .each_ref()
-        .map(|samples| median(&samples.iter().map(|(_, cpu)| *cpu).collect::<Vec<_>>()));
+        .map(|samples| of(samples, |sample| sample.cpu_us));
     let mut table = Table::new(&["Services", "req/s", "CPU µs/req", "CPU to alone", "failed"]);
     for (index, (count, _)) in peers.iter().enumerate() {
-        let rates: Vec<_> = samples[index].iter().map(|(s, _)| s.per_second).collect();
-        let failed: u64 = samples[index].iter().map(|(seen, _)| seen.failed).sum();
+        let samples = &samples[index];
+        let failed: u64 = samples.iter().map(|sample| sample.seen.failed).sum();
         table.row([
             count.to_string(),
-            format!("{:.0}", median(&rates)),
+            format!("{:.0}", of(samples, |sample| sample.seen.per_second)),
             format!("{:.2}", cpu[index]),
             format!("{:.3}", cpu[index] / cpu[0]),
             failed.to_string(),
