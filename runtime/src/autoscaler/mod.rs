@@ -392,13 +392,14 @@ impl Scaler {
         self.replicas = 0;
     }
 
+    /// How often code ended by itself since these replicas began, and the last exit code.
     fn ends(&self) -> (u32, i32) {
         let (times, code) = self.pool.counts().ends.get();
-        match times.wrapping_sub(self.ends_before) {
-            1.. if self.prober.is_none() => (0, 0),
-            0 => (0, 0),
-            times => (times, code),
+        let times = times.wrapping_sub(self.ends_before);
+        if times == 0 || self.prober.is_none() {
+            return (0, 0);
         }
+        (times, code)
     }
 
     fn tell(&mut self) {

@@ -409,8 +409,10 @@ impl Controller {
     }
 
     fn reconcile_revision(&mut self, revision: &Revision) {
-        let settings = self.naming.settings.borrow().clone();
-        let is_always_schedulable = settings.deployment.pod_is_always_schedulable;
+        let is_always_schedulable = {
+            let settings = self.naming.settings.borrow();
+            settings.deployment.pod_is_always_schedulable
+        };
         let facts = self.revisions.observe(revision, &self.report);
         let plan = reconcile::revision::revision(
             &reconcile::revision::View {

@@ -28,7 +28,7 @@ mod turns;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -144,38 +144,30 @@ struct Slot {
 impl Slot {
     /// Counts `bytes` as kept by this instance; false when `options` have no room for them.
     fn keep(&mut self, bytes: usize, options: &Options) -> bool {
-        let before = self.kept;
-        if before == Some(bytes) {
+        if self.kept == Some(bytes) {
             return true;
         }
-        let room = |limit: usize, less: usize, more: usize| {
-            move |now: usize| {
-                let next = now.saturating_sub(less).saturating_add(more);
-                (next <= limit).then_some(next)
-            }
-        };
-        let kept = &self.counts.kept;
-        if before.is_none()
-            && kept
-                .fetch_update(Relaxed, Relaxed, room(options.idle_instances, 0, 1))
-                .is_err()
-        {
+        let counts = &self.counts;
+        if self.kept.is_none() && !replace(&counts.kept, 0, 1, options.idle_instances) {
             return false;
         }
-        let fits = room(options.idle_bytes, before.unwrap_or(0), bytes);
         // From here on the drop takes back what is counted.
-        self.kept = Some(before.unwrap_or(0));
-        if self
-            .counts
-            .kept_bytes
-            .fetch_update(Relaxed, Relaxed, fits)
-            .is_err()
-        {
-            return false;
+        let before = *self.kept.get_or_insert(0);
+        let fits = replace(&counts.kept_bytes, before, bytes, options.idle_bytes);
+        if fits {
+            self.kept = Some(bytes);
         }
-        self.kept = Some(bytes);
-        true
+        fits
     }
+}
+
+/// Counts `more` in the place of `less`, unless the sum would be above `limit`.
+fn replace(count: &AtomicUsize, less: usize, more: usize, limit: usize) -> bool {
+    let next = |now: usize| {
+        let next = now.saturating_sub(less).saturating_add(more);
+        (next <= limit).then_some(next)
+    };
+    count.fetch_update(Relaxed, Relaxed, next).is_ok()
 }
 
 impl Drop for Slot {
