@@ -12,9 +12,10 @@ use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
 use serve_runtime::config::Span;
-use serve_runtime::source::files;
+use serve_runtime::image::Digest;
+use serve_runtime::source::files::{self, Scan};
 use serve_runtime::source::manifest::{Diagnostic, Document};
-use serve_runtime::source::resolve::Origin;
+use serve_runtime::source::resolve::{Known, Origin};
 use serve_runtime::source::watch::{self, Watch};
 use serve_runtime::{ApplyError, Runtime};
 use tokio::time::{Instant, timeout_at};
@@ -46,9 +47,9 @@ pub struct Foreground<'a> {
     pending: Pending,
     /// What each file made when it was right the last time.
     made: BTreeMap<PathBuf, BTreeSet<Id>>,
-    /// What was applied last for each object: what is as it was is left alone, so that a change
-    /// that somebody made otherwise holds until the file changes.
-    applied: BTreeMap<Id, Object>,
+    /// What was applied last for each object, as a digest: what is as it was is left alone, so that
+    /// a change that somebody made otherwise holds until the file changes.
+    applied: BTreeMap<Id, Digest>,
 }
 
 /// What one look at the files led to.
@@ -101,18 +102,18 @@ impl<'a> Foreground<'a> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves what was applied.
-    pub async fn run(mut self) -> Error {
+    pub async fn run(mut self, scan: Scan) -> Error {
         let mut watch = match Watch::new() {
             Ok(watch) => watch,
             Err(error) => return error.into(),
         };
-        if let Err(error) = self.start(&mut watch).await {
+        if let Err(error) = self.start(scan, &mut watch).await {
             return error;
         }
         loop {
             tokio::select! {
                 () = watch.changed() => {
-                    let look = self.look(&mut watch).await;
+                    let look = self.look(self.scan(), &mut watch).await;
                     self.tell(&look);
                 }
                 key = self.pending.next_settled(self.runtime.store()) => {
@@ -122,7 +123,7 @@ impl<'a> Foreground<'a> {
         }
     }
 
-    async fn start(&mut self, watch: &mut Watch) -> Result<(), Error> {
+    async fn start(&mut self, mut scan: Scan, watch: &mut Watch) -> Result<(), Error> {
         // What an earlier run made counts as made by files, so that it goes if they no longer
         // have it.
         let earlier = self.runtime.store().all();
@@ -131,7 +132,12 @@ impl<'a> Foreground<'a> {
             .filter(|object| is_of_files(object))
             .map(|object| (object.kind(), object.key()));
         self.made.insert(PathBuf::new(), ids.collect());
-        let look = self.look(watch).await;
+        // From here on changes are told.
+        watch.set(scan.looked_at.iter().map(PathBuf::as_path));
+        if scan.is_stale() {
+            scan = self.scan();
+        }
+        let look = self.look(scan, watch).await;
         if !look.wrong.is_empty() {
             snippet::print(&look.wrong);
             return Err(Error::Manifests(look.wrong.len()));
@@ -162,10 +168,14 @@ impl<'a> Foreground<'a> {
         }
     }
 
-    /// Reads all files, applies what changed and deletes what is no longer there. A file with
-    /// something wrong in it keeps what it made before.
-    async fn look(&mut self, watch: &mut Watch) -> Look {
-        let scan = files::scan(&self.request.paths, self.request.name.as_deref());
+    fn scan(&self) -> Scan {
+        files::scan(&self.request.paths, self.request.name.as_deref())
+    }
+
+    /// Takes what is in all files, applies what changed and deletes what is no longer there. A file
+    /// with something wrong in it keeps what it made before.
+    async fn look(&mut self, scan: Scan, watch: &mut Watch) -> Look {
+        let mut known = Known::default();
         let mut look = Look {
             watched: scan.looked_at,
             ..Look::default()
@@ -174,7 +184,10 @@ impl<'a> Foreground<'a> {
         for file in scan.files {
             let may_build = file.is_named || self.request.allow_build;
             let outcome = match file.documents {
-                Ok(documents) => self.apply(documents, may_build, &mut look).await,
+                Ok(documents) => {
+                    self.apply(documents, may_build, &mut known, &mut look)
+                        .await
+                }
                 Err(wrong) => Err(wrong),
             };
             let ids = match outcome {
@@ -197,6 +210,7 @@ impl<'a> Foreground<'a> {
         &mut self,
         mut documents: Vec<Document>,
         may_build: bool,
+        known: &mut Known,
         look: &mut Look,
     ) -> Result<BTreeSet<Id>, Vec<Diagnostic>> {
         let mut ids = BTreeSet::new();
@@ -210,7 +224,7 @@ impl<'a> Foreground<'a> {
             };
             look.watched
                 .extend(self.runtime.watched(&document.object, origin).await);
-            match self.apply_one(&document, origin, look).await {
+            match self.apply_one(&document, origin, known, look).await {
                 Ok(id) => drop(ids.insert(id)),
                 Err(error) => wrong.extend(diagnostics(&document, &error)),
             }
@@ -226,17 +240,21 @@ impl<'a> Foreground<'a> {
         &mut self,
         document: &Document,
         origin: Origin<'_>,
+        known: &mut Known,
         look: &mut Look,
     ) -> Result<Id, ApplyError> {
         let mut object = document.object.clone();
-        self.runtime.resolve(&mut object, origin).await?;
+        self.runtime
+            .resolve_known(&mut object, origin, known)
+            .await?;
         let id = (object.kind(), object.key());
-        if self.applied.get(&id) != Some(&object) {
-            self.runtime.apply(object.clone(), origin).await?;
+        let digest = digest(&object);
+        if self.applied.get(&id) != Some(&digest) {
+            self.runtime.apply(object, origin).await?;
             if id.0 == Kind::Service {
                 look.changed.push(id.1.clone());
             }
-            self.applied.insert(id.clone(), object);
+            self.applied.insert(id.clone(), digest);
         }
         Ok(id)
     }
@@ -301,6 +319,11 @@ impl<'a> Foreground<'a> {
     }
 }
 
+/// What tells an object from others.
+fn digest(object: &Object) -> Digest {
+    Digest::of(&serde_json::to_vec(object).unwrap_or_default())
+}
+
 fn count(mistakes: usize) -> String {
     match mistakes {
         1 => "1 mistake was found in one".to_owned(),
@@ -324,6 +347,7 @@ pub fn diagnostics(document: &Document, error: &ApplyError) -> Vec<Diagnostic> {
             vec![document.diagnostic("", rejection.to_string())]
         }
         ApplyError::Store(error) => vec![document.diagnostic("", error.to_string())],
+        ApplyError::Restore(error) => vec![document.diagnostic("", error.to_string())],
         ApplyError::Launch(error) => {
             let field = "spec.template.spec.containers[0].image";
             vec![document.diagnostic(field, error.to_string())]

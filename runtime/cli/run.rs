@@ -8,8 +8,9 @@ use anyhow::Context;
 use serve_runtime::config::{Config, Listen};
 use serve_runtime::control::snapshot::{self, Snapshot};
 use serve_runtime::image::Digest;
-use serve_runtime::source::files;
+use serve_runtime::source::files::{self, Scan};
 use serve_runtime::{Listener, Runtime};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::api;
 use crate::args::{self, Run};
@@ -41,18 +42,15 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
     };
     let config = config(&args.settings, flags).map_err(exit::with(Code::Usage))?;
     // Before anything is started or bound: most mistakes are in the files.
-    let scan = files::scan(&args.manifests, args.name.as_deref());
-    let wrong: Vec<_> = scan
-        .files
-        .into_iter()
-        .filter_map(|file| file.documents.err())
-        .collect();
-    let wrong: Vec<_> = wrong.into_iter().flatten().collect();
-    if !wrong.is_empty() {
-        snippet::print(&wrong);
-        let wrong = foreground::Error::Manifests(wrong.len());
-        return Err(exit::with(Code::InvalidManifest)(wrong));
-    }
+    // Reading thousands of objects takes long, and what an earlier run left is served meanwhile.
+    let (paths, name) = (args.manifests.clone(), args.name.clone());
+    let are_large = files::are_large(&paths);
+    let scan = tokio::task::spawn_blocking(move || files::scan(&paths, name.as_deref()));
+    let scan = if are_large {
+        Reading::InBackground(scan)
+    } else {
+        Reading::Done(checked(scan.await)?)
+    };
 
     let snapshot = snapshot(state_file(&args.manifests)?)?;
     if args.fresh {
@@ -67,6 +65,11 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
     let public = listen(&runtime, flags, &config, reporter)
         .await
         .map_err(exit::with(Code::Taken))?;
+    let scan = match scan {
+        Reading::Done(scan) => scan,
+        Reading::InBackground(scan) => checked(scan.await)?,
+    };
+    runtime.restored().await.map_err(anyhow::Error::from)?;
     let credentials = api::state_directory()?.join("api");
     let _kubeconfig = api::start(&runtime, flags, &config, &credentials, reporter).await?;
     let progress = tokio::spawn(progress::show(runtime.progress()));
@@ -84,7 +87,7 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
         config.run.ready_timeout,
     );
     let failed = tokio::select! {
-        error = run.run() => Some(error),
+        error = run.run(scan) => Some(error),
         () = signals.stop() => None,
     };
     progress.abort();
@@ -106,6 +109,28 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
             Err(exit::with(code)(error))
         }
     }
+}
+
+/// The manifests, as far as they are read.
+enum Reading {
+    Done(Scan),
+    InBackground(JoinHandle<Scan>),
+}
+
+/// What was read, if nothing is wrong with it.
+fn checked(scan: Result<Scan, JoinError>) -> Result<Scan, Failed> {
+    let scan = scan.context("reading the manifests")?;
+    let wrong = scan
+        .files
+        .iter()
+        .filter_map(|file| file.documents.as_ref().err());
+    let wrong: Vec<_> = wrong.flatten().cloned().collect();
+    if wrong.is_empty() {
+        return Ok(scan);
+    }
+    snippet::print(&wrong);
+    let wrong = foreground::Error::Manifests(wrong.len());
+    Err(exit::with(Code::InvalidManifest)(wrong))
 }
 
 /// The flags that say where to listen.

@@ -50,6 +50,7 @@ async fn try_up(args: &Up, reporter: Reporter) -> Result<(), Failed> {
     run::listen(&runtime, flags, &config, reporter)
         .await
         .map_err(exit::with(Code::Taken))?;
+    runtime.restored().await.map_err(anyhow::Error::from)?;
     let _kubeconfig = api::start(&runtime, flags, &config, &data.join("api"), reporter).await?;
     tracing::warn!(
         "objects reach the disk a moment after they are acknowledged: a crash loses the last ones"

@@ -23,6 +23,7 @@ use crate::config::{self, Config};
 use crate::control::controller::Controller;
 use crate::control::naming::Naming;
 use crate::control::publish::Publisher;
+use crate::control::resume::{Restored, Restoring};
 use crate::control::revisions::Revisions;
 use crate::control::settings::{Current, Live};
 use crate::control::snapshot::{self, Snapshot};
@@ -39,7 +40,7 @@ use crate::progress;
 use crate::revision::launch::{self, Launcher};
 use crate::source::ko::{self, Ko};
 use crate::source::resolve::{self, Origin, Resolver};
-use crate::tasks::Tasks;
+use crate::tasks::{Stop, Tasks};
 
 /// The user that objects from files and from the embedding program are written as.
 const USER: &str = "kubernetes-admin";
@@ -50,7 +51,7 @@ pub enum Error {
     #[error("starting the engine")]
     Engine(#[from] engine::Error),
     #[error(transparent)]
-    State(#[from] snapshot::Error),
+    State(#[from] Arc<snapshot::Error>),
     #[error("using directory \"{}\"", .path.display())]
     Directory { path: PathBuf, source: io::Error },
 }
@@ -66,6 +67,9 @@ pub enum ApplyError {
     Rejected(#[from] admit::Rejection),
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The objects of an earlier run cannot be read.
+    #[error(transparent)]
+    Restore(#[from] Error),
     /// Its component cannot run here. Only a check finds this; what is applied says so in its
     /// status.
     #[error(transparent)]
@@ -180,7 +184,7 @@ impl Builder {
                 Arc::new(move |kind, key| store.get(kind, key))
             },
         };
-        let controller = Controller::new(
+        let mut controller = Controller::new(
             store.clone(),
             self.clock.clone(),
             Naming {
@@ -196,10 +200,22 @@ impl Builder {
                 settings.clone(),
             ),
         );
+        let restored = watch::Sender::new(Restored::Reading);
         if let Some(snapshot) = self.snapshot {
-            let state = snapshot.read()?;
-            store.restore(state.objects, state.revision);
-            tasks.spawn(snapshot.keep(store.clone(), tasks.stop_signal()));
+            if let Some(load) = snapshot.load().map_err(Arc::new)? {
+                controller =
+                    controller.restoring(Restoring::begin(load, shared.clone(), restored.clone()));
+            } else {
+                restored.send_replace(Restored::Done(0));
+            }
+            tasks.spawn(keep(
+                snapshot,
+                store.clone(),
+                &restored,
+                tasks.stop_signal(),
+            ));
+        } else {
+            restored.send_replace(Restored::Done(0));
         }
         tasks.spawn(controller.run(tasks.stop_signal()));
         let ko = Ko {
@@ -226,7 +242,31 @@ impl Builder {
             url_port,
             network,
             clock: self.clock,
+            restored: restored.subscribe(),
         })
+    }
+}
+
+/// Keeps the objects in a snapshot once those that it has are all in the store.
+fn keep(
+    snapshot: Snapshot,
+    store: Store,
+    restored: &watch::Sender<Restored>,
+    mut stop: Stop,
+) -> impl Future<Output = ()> + use<> {
+    let mut restored = restored.subscribe();
+    async move {
+        let known = tokio::select! {
+            // What is not all read must not be written.
+            () = stop.stopped() => return,
+            done = restored.wait_for(|state| matches!(state, Restored::Done(_))) => {
+                match done.as_deref() {
+                    Ok(Restored::Done(revision)) => *revision,
+                    _ => return,
+                }
+            }
+        };
+        snapshot.keep(store, known, stop).await;
     }
 }
 
@@ -267,6 +307,14 @@ fn settings(network: &config::Network) -> Settings {
 /// Knative gives such a template no defaults, so that it would differ from the stored one, which
 /// has them, and be refused as a change without a new name.
 fn keep_named_template(request: &admit::Request<'_>, old: &Object, new: &mut Object) {
+    let name = match old {
+        Object::Service(service) => &service.spec.template.metadata.name,
+        Object::Configuration(configuration) => &configuration.spec.template.metadata.name,
+        _ => return,
+    };
+    if name.is_empty() {
+        return;
+    }
     let Ok(with_defaults) = admit::admit(request, None, new.clone()) else {
         return;
     };
@@ -279,10 +327,7 @@ fn keep_named_template(request: &admit::Request<'_>, old: &Object, new: &mut Obj
     };
     let stored = templates(&mut old.clone());
     let is_same = stored.is_some() && stored == templates(&mut with_defaults.object.clone());
-    let is_named = stored
-        .as_ref()
-        .is_some_and(|template| !template.metadata.name.is_empty());
-    if !(is_same && is_named) {
+    if !is_same {
         return;
     }
     match (new, stored) {
@@ -347,6 +392,7 @@ pub struct Runtime {
     url_port: watch::Sender<Option<u16>>,
     network: config::Network,
     clock: Clock,
+    restored: watch::Receiver<Restored>,
 }
 
 impl Runtime {
@@ -398,6 +444,24 @@ impl Runtime {
         &self.clock
     }
 
+    /// Waits until the objects of an earlier run are all there. Requests are answered before; for
+    /// everything else it is as if this had happened in [`Builder::build`].
+    ///
+    /// # Errors
+    /// [`Error::State`]: nothing is reconciled or kept then, and the file stays as it is.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn restored(&self) -> Result<(), Error> {
+        let mut restored = self.restored.clone();
+        let state = restored.wait_for(|state| !matches!(state, Restored::Reading));
+        match state.await.as_deref() {
+            Ok(Restored::Failed(error)) => Err(error.clone().into()),
+            // The host ends when nobody restores any more.
+            _ => Ok(()),
+        }
+    }
+
     /// Tells of builds, compilations and starts from now on.
     #[must_use]
     pub fn progress(&self) -> broadcast::Receiver<progress::Progress> {
@@ -418,6 +482,7 @@ impl Runtime {
         origin: Origin<'_>,
     ) -> Result<Arc<Object>, ApplyError> {
         self.resolve(&mut object, origin).await?;
+        self.restored().await?;
         loop {
             let old = self.store.get(object.kind(), &object.key());
             if let Some(old) = &old
@@ -445,10 +510,25 @@ impl Runtime {
     /// # Errors
     /// [`ApplyError::Image`].
     pub async fn resolve(&self, object: &mut Object, origin: Origin<'_>) -> Result<(), ApplyError> {
+        self.resolve_known(object, origin, &mut resolve::Known::default())
+            .await
+    }
+
+    /// As [`Runtime::resolve`], without reading files again that are known.
+    ///
+    /// # Errors
+    /// [`ApplyError::Image`].
+    pub async fn resolve_known(
+        &self,
+        object: &mut Object,
+        origin: Origin<'_>,
+        known: &mut resolve::Known,
+    ) -> Result<(), ApplyError> {
         if object.metadata().namespace.is_empty() && object.kind().names().namespaced {
             "default".clone_into(&mut object.metadata_mut().namespace);
         }
-        Ok(self.resolver.resolve(object, origin).await?)
+        let resolved = self.resolver.resolve_known(object, origin, known);
+        Ok(resolved.await?)
     }
 
     /// The files and folders whose change means other bytes for the images of an object.

@@ -2,7 +2,7 @@
 
 mod decode;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::api::{Configuration, DomainMapping, Revision, Route, Service};
@@ -54,6 +54,15 @@ impl Object {
             Self::Route(object) => &object.metadata,
             Self::DomainMapping(object) => &object.metadata,
             Self::Dynamic(object) => &object.metadata,
+        }
+    }
+
+    /// The object, if it is one that is kept as it was given.
+    #[must_use]
+    pub fn dynamic(&self) -> Option<&Dynamic> {
+        match self {
+            Self::Dynamic(object) => Some(object),
+            _ => None,
         }
     }
 
@@ -109,6 +118,29 @@ impl Object {
                 body.insert("kind".into(), object.kind.names().kind.into());
                 body.insert("metadata".into(), encode(&object.metadata));
                 Value::Object(body)
+            }
+        }
+    }
+}
+
+impl Serialize for Object {
+    /// As [`Object::to_value`], in another order.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Service(object) => object.serialize(serializer),
+            Self::Configuration(object) => object.serialize(serializer),
+            Self::Revision(object) => object.serialize(serializer),
+            Self::Route(object) => object.serialize(serializer),
+            Self::DomainMapping(object) => object.serialize(serializer),
+            Self::Dynamic(object) => {
+                let mut map = serializer.serialize_map(Some(object.body.len() + 3))?;
+                map.serialize_entry("apiVersion", &object.kind.api_version())?;
+                map.serialize_entry("kind", object.kind.names().kind)?;
+                map.serialize_entry("metadata", &object.metadata)?;
+                for (name, member) in &object.body {
+                    map.serialize_entry(name, member)?;
+                }
+                map.end()
             }
         }
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use serve_core::autoscale::decide::{State as Decisions, initial_excess_burst_capacity};
 use serve_core::autoscale::spec::Metric;
-use serve_core::autoscale::to_zero::{self, Activity, Mode};
+use serve_core::autoscale::to_zero::{self, Activity, InactiveReason, Mode};
 use serve_core::autoscale::{Facts, Load, Observation, Spec, Windows, decide, plan};
 use serve_core::breaker::{Capacity, REVISION_QUEUE_DEPTH, replica_queue_depth};
 use serve_core::probe::Probes;
@@ -69,6 +69,24 @@ pub struct Scale {
     pub shortage: Option<String>,
 }
 
+impl Scale {
+    /// That of a revision whose initial scale is zero.
+    #[must_use]
+    pub fn before_the_first_request() -> Self {
+        Self {
+            actual: 0,
+            running: 0,
+            restarts: 0,
+            ends: (0, 0),
+            desired: None,
+            activity: Activity::Inactive(InactiveReason::NoTraffic),
+            initialized: true,
+            is_late: false,
+            shortage: None,
+        }
+    }
+}
+
 /// Where the scale of a revision is told, each time it changes.
 pub type Report = Box<dyn Fn(Scale) + Send + Sync>;
 
@@ -84,6 +102,16 @@ pub struct Subject {
     pub port: u16,
     /// What the replicas have of the machine.
     pub share: Share,
+    pub begin: Begin,
+}
+
+/// What there is of a revision when its scaler begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Nothing: it begins with its first scale.
+    New,
+    /// It was ready once and went to zero; a request that came since may have started it.
+    Asleep,
 }
 
 /// Scales one revision.
@@ -117,6 +145,7 @@ pub struct Scaler {
     hurry: Instant,
     /// All requests come through the activator from the start.
     started: Timestamp,
+    begin: Begin,
     told: Option<Scale>,
 }
 
@@ -131,12 +160,16 @@ impl Scaler {
     ) -> Self {
         let now = clock.now();
         let spec = specs.borrow_and_update().clone();
+        let (state, desired) = match subject.begin {
+            Begin::New => (to_zero::State::new(now), None),
+            Begin::Asleep => (to_zero::State::asleep(now), Some(0)),
+        };
         Self {
             windows: Windows::new(&spec),
             // None of its replicas is ready yet: there is nothing to keep for a stable window.
             decisions: Decisions::new(0, now),
-            state: to_zero::State::new(now),
-            desired: None,
+            state,
+            desired,
             wanted: None,
             excess_burst_capacity: initial_excess_burst_capacity(&spec),
             replicas: 0,
@@ -144,6 +177,7 @@ impl Scaler {
             ends_before: 0,
             hurry: Instant::now(),
             started: now,
+            begin: subject.begin,
             told: None,
             activator: subject.activator,
             pool: subject.pool,
@@ -163,7 +197,9 @@ impl Scaler {
     /// Scales until the stop signal. When nobody can change the spec any more the revision is
     /// deleted: those who wait for it are served, then it takes no request any more.
     pub async fn run(mut self, mut stop: Stop) {
-        self.set_replicas(self.spec.first_scale()).await;
+        if self.begin == Begin::New {
+            self.set_replicas(self.spec.first_scale()).await;
+        }
         self.decide().await;
         let mut looks = looks();
         let mut count = 0;
@@ -331,14 +367,8 @@ impl Scaler {
         self.activator.set_capacity(self.capacity(self.ready()));
     }
 
-    /// What so many replicas take at once, as far as there can be instances for it: requests beyond
-    /// that wait, where a guest could only refuse them.
     fn capacity(&self, replicas: u32) -> Capacity {
-        let most = self.pool.most_calls();
-        match Capacity::of(replicas, self.container_concurrency) {
-            Capacity::Limited(places) => Capacity::Limited(places.min(most)),
-            Capacity::Unlimited => Capacity::Limited(most),
-        }
+        self.pool.capacity(replicas, self.container_concurrency)
     }
 
     async fn set_replicas(&mut self, replicas: u32) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serve_core::autoscale::to_zero::InactiveReason;
 use serve_core::autoscale::{Config, Template};
 use serve_core::node::Resources;
 use tokio::time::{Instant, sleep};
@@ -140,6 +139,7 @@ impl Of<'_> {
         let receiver = specs.subscribe();
         let container = serde_json::from_value(self.probes.clone()).expect("a container");
         let subject = Subject {
+            begin: Begin::New,
             activator: activator.clone(),
             pool,
             container_concurrency: self.concurrency,

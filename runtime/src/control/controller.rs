@@ -9,6 +9,7 @@
 //! Nothing here is lost when the task ends: all of it can be made again from the store.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serve_core::api::{Configuration, Revision, Route, RouteStatus, Service};
@@ -33,6 +34,7 @@ use super::observe::Fact;
 use super::publish::Publisher;
 use super::queue::Queue;
 use super::readers::Readers;
+use super::resume::Restoring;
 use super::revisions::Revisions;
 use super::routes::{Around, Routes};
 use super::settings::Live;
@@ -53,13 +55,15 @@ pub struct Controller {
     pub(super) publisher: Publisher,
     pub(super) queue: Queue,
     /// The version up to which events were seen.
-    seen: u64,
-    routes: Routes,
+    pub(super) seen: u64,
+    pub(super) routes: Routes,
     pub(super) mapping_readers: Readers,
-    revisions: Revisions,
+    pub(super) revisions: Revisions,
     recorder: Recorder,
-    facts: UnboundedReceiver<Fact>,
-    report: UnboundedSender<Fact>,
+    pub(super) facts: UnboundedReceiver<Fact>,
+    pub(super) report: UnboundedSender<Fact>,
+    /// What an earlier run left.
+    restoring: Option<Restoring>,
 }
 
 impl Controller {
@@ -88,11 +92,24 @@ impl Controller {
             recorder: Recorder::default(),
             facts,
             report,
+            restoring: None,
         }
+    }
+
+    /// Begins with what an earlier run left.
+    #[must_use]
+    pub fn restoring(mut self, restoring: Restoring) -> Self {
+        self.restoring = Some(restoring);
+        self
     }
 
     /// Reconciles until the stop signal.
     pub async fn run(mut self, mut stop: Stop) {
+        if let Some(restoring) = self.restoring.take()
+            && !self.restore(restoring, &mut stop).await
+        {
+            return;
+        }
         let mut head = self.store.head();
         loop {
             head.borrow_and_update();
@@ -151,7 +168,7 @@ impl Controller {
 
     /// Reads the settings again, and gives the data plane those that it looks at. Returns whether
     /// anything changed.
-    fn refresh_settings(&mut self) -> bool {
+    pub(super) fn refresh_settings(&mut self) -> bool {
         let changed = self.settings.refresh(&self.store);
         if changed {
             let by_header = self
@@ -271,9 +288,7 @@ impl Controller {
                 let Some((running, members)) = self.revisions.forget(&id.1, uid) else {
                     return;
                 };
-                if running.is_some() {
-                    self.publisher.remove_revision(&id.1);
-                }
+                self.publisher.remove_revision(&id.1);
                 let (store, pods) = (self.store.clone(), members.pods(&id.1, uid));
                 self.revisions.after_requests(running, move || {
                     for pod in pods {
@@ -294,15 +309,15 @@ impl Controller {
         }
     }
 
-    fn take(&mut self, fact: Fact) {
+    pub(super) fn take(&mut self, fact: Fact) {
         let key = fact.key.clone();
-        if let Some(started) = self.revisions.take(fact) {
-            self.publisher.add_revision(started);
+        if let Some(serving) = self.revisions.take(fact) {
+            self.publisher.add_revision(serving);
         }
         self.queue.push((Kind::Revision, key));
     }
 
-    fn reconcile(&mut self, id: &Id) {
+    pub(super) fn reconcile(&mut self, id: &Id) {
         let (kind, key) = id;
         let span = tracing::debug_span!(
             "reconcile",
@@ -461,7 +476,9 @@ impl Controller {
             }
             let next = match state {
                 IngressState::NotConfigured => IngressState::Programming,
-                IngressState::Programming | IngressState::Ready => IngressState::Ready,
+                IngressState::Programming | IngressState::Ready | IngressState::Restored => {
+                    IngressState::Ready
+                }
             };
             if state == IngressState::Programming {
                 self.publisher.apply(wanted.clone());
@@ -476,7 +493,7 @@ impl Controller {
     }
 
     /// The names that a Route and its tags have within the cluster, as far as they can be made.
-    fn names_of(&self, route: &Route) -> BTreeSet<String> {
+    pub(super) fn names_of(&self, route: &Route) -> BTreeSet<String> {
         let tags = route.spec.traffic.iter().map(|target| target.tag.as_str());
         self.naming.with(&route.metadata, |naming| {
             let names = tags.chain([""]);
@@ -486,7 +503,7 @@ impl Controller {
         })
     }
 
-    fn plan_route(
+    pub(super) fn plan_route(
         &self,
         route: &Route,
         around: &Around,
@@ -494,9 +511,9 @@ impl Controller {
         ingress_state: IngressState,
         now: Timestamp,
     ) -> (Plan<RouteStatus>, Option<Ingress>) {
-        let configurations: Vec<_> = around.configurations.iter().collect();
-        let revisions: Vec<_> = around.revisions.iter().collect();
-        let services: Vec<_> = around.services.iter().collect();
+        let configurations: Vec<_> = all_typed(&around.configurations);
+        let revisions: Vec<_> = all_typed(&around.revisions);
+        let services: Vec<_> = around.services.iter().filter_map(|o| o.dynamic()).collect();
         self.naming.with(&route.metadata, |naming| {
             reconcile::route::route(
                 &reconcile::route::View {
@@ -576,8 +593,16 @@ impl Controller {
     }
 }
 
+/// The objects as the type that they have.
+fn all_typed<'a, T>(objects: &'a [Arc<Object>]) -> Vec<&'a T>
+where
+    &'a T: TryFrom<&'a Object>,
+{
+    objects.iter().filter_map(|object| typed(object)).collect()
+}
+
 /// The object as the type that it has.
-fn typed<'a, T>(object: &'a Object) -> Option<&'a T>
+pub(super) fn typed<'a, T>(object: &'a Object) -> Option<&'a T>
 where
     &'a T: TryFrom<&'a Object>,
 {

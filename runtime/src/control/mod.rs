@@ -9,6 +9,7 @@ pub mod observe;
 pub mod publish;
 pub mod queue;
 pub mod readers;
+pub mod resume;
 pub mod revisions;
 pub mod routes;
 pub mod settings;

@@ -25,6 +25,8 @@ pub enum What {
     Resolved(Vec<ContainerStatus>),
     /// Its first instance runs.
     Started(Arc<Revision>),
+    /// A request came to it at zero, where nothing of it had been loaded.
+    Woken(Arc<Revision>),
     Failed(launch::Error),
     Scaled(Scale),
     /// The requests of replicas that leave are done.

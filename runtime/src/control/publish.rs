@@ -12,20 +12,20 @@ use serve_core::traffic::{Ingress, Mapping, RouteTable, Visibility};
 use super::shared_map::SharedMap;
 use crate::ingress::Shared;
 use crate::ingress::headers::Split;
-use crate::revision::Revision;
+use crate::revision::sleeper::Serving;
 
 /// What the request path reads: one immutable table and the revisions that it names.
 #[derive(Default)]
 pub struct Published {
     table: RouteTable,
-    revisions: SharedMap<ObjectKey, Arc<Revision>>,
+    revisions: SharedMap<ObjectKey, Serving>,
     /// Whether a request may choose a tag by header.
     tag_header: bool,
 }
 
 /// Where one request goes.
 pub struct Target<'a> {
-    pub revision: &'a Arc<Revision>,
+    pub revision: &'a Serving,
     /// What the guest is told of how it was chosen.
     pub split: Split,
 }
@@ -69,7 +69,7 @@ pub struct Publisher {
     table: RouteTable,
     ingresses: BTreeMap<ObjectKey, Ingress>,
     mappings: BTreeMap<ObjectKey, Mapping>,
-    revisions: SharedMap<ObjectKey, Arc<Revision>>,
+    revisions: SharedMap<ObjectKey, Serving>,
     tag_header: bool,
 }
 
@@ -86,17 +86,35 @@ impl Publisher {
         }
     }
 
-    /// Puts a started revision where routes can name it.
-    pub fn add_revision(&mut self, revision: Arc<Revision>) {
-        self.revisions.insert(revision.key.clone(), revision);
+    /// Puts a revision that can serve where routes can name it.
+    pub fn add_revision(&mut self, revision: Serving) {
+        self.revisions.insert(revision.key().clone(), revision);
         self.swap();
     }
 
-    /// Takes a revision out of the table and returns it, so that it can be drained.
-    pub fn remove_revision(&mut self, key: &ObjectKey) -> Option<Arc<Revision>> {
-        let revision = self.revisions.remove(key)?;
+    /// Takes over what an earlier run served, with one swap for all of it.
+    pub fn resume(&mut self, revisions: Vec<Serving>, ingresses: Vec<Ingress>) {
+        for revision in revisions {
+            self.revisions.insert(revision.key().clone(), revision);
+        }
+        self.table = self.table.with(&ingresses);
+        let ingresses = ingresses.into_iter();
+        self.ingresses
+            .extend(ingresses.map(|ingress| (ingress.route.clone(), ingress)));
         self.swap();
-        Some(revision)
+        self.shared.opening.came();
+    }
+
+    /// All that an earlier run served is in the table: who asks for anything else is told so.
+    pub fn open(&self) {
+        self.shared.opening.end();
+    }
+
+    /// Takes a revision out of the table.
+    pub fn remove_revision(&mut self, key: &ObjectKey) {
+        if self.revisions.remove(key).is_some() {
+            self.swap();
+        }
     }
 
     /// Makes a route serve; every request from now on sees it.

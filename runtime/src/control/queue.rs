@@ -10,6 +10,8 @@ use super::store::Id;
 #[derive(Debug, Default)]
 pub struct Queue {
     ready: VecDeque<Id>,
+    /// What is to be looked at when nothing else is.
+    idle: VecDeque<Id>,
     queued: HashSet<Id>,
     later: BTreeSet<(Instant, Id)>,
     /// When a key is due that came by [`push_by`](Self::push_by).
@@ -30,6 +32,11 @@ impl Queue {
             self.ready.retain(|other| *other != id);
         }
         self.ready.push_front(id);
+    }
+
+    /// Adds a key behind all others, also those that come later: nobody waits for it.
+    pub fn push_idle(&mut self, id: Id) {
+        self.idle.push_back(id);
     }
 
     /// Adds a key when `at` has come.
@@ -60,7 +67,9 @@ impl Queue {
                 self.push(id);
             }
         }
-        let id = self.ready.pop_front()?;
+        let Some(id) = self.ready.pop_front() else {
+            return self.idle.pop_front();
+        };
         self.queued.remove(&id);
         Some(id)
     }
@@ -113,6 +122,18 @@ mod tests {
         queue.push_first(id("d"));
         let popped: Vec<_> = std::iter::from_fn(|| queue.pop(now)).collect();
         assert_eq!(popped, [id("d"), id("b"), id("a"), id("c")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_keys_come_when_there_are_no_others() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        queue.push_idle(id("idle"));
+        queue.push(id("a"));
+        queue.push_at(now + Duration::from_secs(5), id("due"));
+        let later = now + Duration::from_secs(5);
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop(later)).collect();
+        assert_eq!(popped, [id("a"), id("due"), id("idle")]);
     }
 
     #[tokio::test(start_paused = true)]

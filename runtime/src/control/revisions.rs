@@ -4,7 +4,8 @@
 //! Revision reconciler reads, and running revisions for the route table.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, OnceLock};
 
 use serve_core::api;
 use serve_core::autoscale::spec::{Class, HPA_CLASS};
@@ -14,6 +15,7 @@ use serve_core::keys;
 use serve_core::meta::ObjectKey;
 use serve_core::node::Resources;
 use serve_core::probe::Probes;
+use serve_core::reconcile;
 use serve_core::reconcile::revision::{ActiveFact, ExitFact, Facts, ImageFact, StartFact};
 use serve_core::replicas::{Count, Replicas};
 use tokio::sync::mpsc::UnboundedSender;
@@ -23,30 +25,33 @@ use tracing::Instrument;
 use super::mirror::{Drain, Members};
 use super::observe::{Fact, Reporter, What};
 use super::settings::Current;
-use crate::autoscaler::{Scale, Scaler, Subject};
+use crate::autoscaler::{Begin, Scale, Scaler, Subject};
 use crate::clock::Clock;
 use crate::revision::Revision;
 use crate::revision::launch::{self, Launcher};
+use crate::revision::sleeper::{News, Serving, Sleeper};
 use crate::tasks::Tasks;
-
-/// The port of a container that names none.
-const DEFAULT_PORT: u16 = 8080;
 
 /// All Revisions that the controller has seen and that still exist.
 pub struct Revisions {
-    launcher: Launcher,
+    launcher: Arc<Launcher>,
     tasks: Arc<Tasks>,
     clock: Clock,
     settings: Current,
     seen: HashMap<ObjectKey, Seen>,
+    /// Where all sleepers tell theirs.
+    news: OnceLock<News>,
 }
 
 struct Seen {
     uid: String,
     facts: Facts,
-    /// What the autoscaler reads; dropping it ends the autoscaler.
-    specs: watch::Sender<Arc<Spec>>,
-    running: Option<Arc<Revision>>,
+    spec: Arc<Spec>,
+    /// What the autoscaler reads, once there is one; dropping it ends the autoscaler.
+    specs: Option<watch::Sender<Arc<Spec>>>,
+    running: Option<Serving>,
+    /// From where its scaler begins.
+    begin: Begin,
     members: Members,
     container_concurrency: u32,
     probes: Arc<Probes>,
@@ -57,15 +62,23 @@ struct Seen {
     misses_environment: bool,
 }
 
+/// A Revision of an earlier run.
+pub struct Resumed {
+    pub serving: Serving,
+    /// Whether it is as its status says.
+    pub is_settled: bool,
+}
+
 impl Revisions {
     #[must_use]
     pub fn new(launcher: Launcher, tasks: Arc<Tasks>, clock: Clock, settings: Current) -> Self {
         Self {
-            launcher,
+            launcher: Arc::new(launcher),
             tasks,
             clock,
             settings,
             seen: HashMap::new(),
+            news: OnceLock::new(),
         }
     }
 
@@ -81,48 +94,101 @@ impl Revisions {
         if is_new {
             self.start(object, sender.clone());
         }
-        let concurrency = container_concurrency(object);
-        let seen = self.seen.entry(key.clone()).or_insert_with(|| Seen {
-            uid: object.metadata.uid.clone(),
-            facts: Facts::default(),
-            specs: watch::Sender::new(spec.clone()),
-            running: None,
-            members: Members::default(),
-            container_concurrency: concurrency,
-            probes: Arc::new(probes(object)),
-            port: port(object),
-            asked: launch::asked(object),
-            misses_environment: false,
-        });
-        if is_new {
-            seen.uid.clone_from(&object.metadata.uid);
-            seen.facts = Facts::default();
-            seen.container_concurrency = concurrency;
-            (seen.probes, seen.port) = (Arc::new(probes(object)), port(object));
-            seen.asked = launch::asked(object);
-            seen.running = None;
-            seen.members = Members::default();
-            let count = Count {
-                wanted: spec.first_scale(),
-                ..Count::default()
-            };
-            seen.members.scale(count, self.clock.now());
-            self.launcher.logs.set_writers(&key, seen.members.writers());
+        let seen = match self.seen.entry(key.clone()) {
+            Entry::Occupied(entry) if !is_new => entry.into_mut(),
+            entry => {
+                let seen = entry
+                    .insert_entry(Seen::new(object, spec.clone()))
+                    .into_mut();
+                let count = Count {
+                    wanted: spec.first_scale(),
+                    ..Count::default()
+                };
+                seen.members.scale(count, self.clock.now());
+                self.launcher.logs.set_writers(&key, seen.members.writers());
+                seen
+            }
+        };
+        let mut woken = None;
+        if *seen.spec != *spec {
+            seen.spec = spec.clone();
+            if let Some(specs) = &seen.specs {
+                specs.send_replace(spec);
+            } else if let Some(Serving::Asleep(sleeper)) = &seen.running
+                && !may_sleep(&seen.spec)
+            {
+                woken = Some(sleeper.clone());
+            }
         }
-        seen.specs.send_if_modified(|current| {
-            let changed = **current != *spec;
-            *current = spec;
-            changed
-        });
-        &seen.facts
+        if let Some(sleeper) = woken {
+            self.wake(sleeper);
+        }
+        &self.seen[&key].facts
     }
 
-    /// Takes in news. Returns the revision when the news is that it runs.
-    pub fn take(&mut self, fact: Fact) -> Option<Arc<Revision>> {
-        let seen = self
-            .seen
-            .get_mut(&fact.key)
-            .filter(|seen| seen.uid == fact.uid)?;
+    /// Takes over a Revision that an earlier run left ready, so that requests find it at once. One
+    /// at zero is not started before a request comes, the others are started now. `None` for one
+    /// that was not ready, which is to be observed as a new one.
+    pub fn resume(
+        &mut self,
+        object: &api::Revision,
+        sender: &UnboundedSender<Fact>,
+    ) -> Option<Resumed> {
+        if !reconcile::revision::is_ready(object) {
+            return None;
+        }
+        let spec = Arc::new(self.spec(object));
+        let asleep =
+            Facts::asleep(object).filter(|_| may_sleep(&spec) && self.launcher.has_code(object));
+        let key = object.metadata.key();
+        let sleeper = self.sleeper(key.clone(), &object.metadata.uid, sender);
+        let serving = Serving::Asleep(sleeper.clone());
+        let mut seen = Seen::new(object, spec);
+        seen.running = Some(serving.clone());
+        let is_settled = asleep.is_some();
+        if let Some(facts) = asleep {
+            (seen.facts, seen.begin) = (facts, Begin::Asleep);
+        } else {
+            self.wake(sleeper);
+        }
+        self.seen.insert(key, seen);
+        Some(Resumed {
+            serving,
+            is_settled,
+        })
+    }
+
+    fn wake(&self, sleeper: Arc<Sleeper>) {
+        let span = tracing::info_span!("launch", revision = %sleeper.key);
+        let mut stop = self.tasks.stop_signal();
+        // What goes wrong is told to those who want its news.
+        let wake = async move {
+            tokio::select! {
+                () = stop.stopped() => {}
+                _ = sleeper.wake() => {}
+            }
+        };
+        self.tasks.spawn(wake.instrument(span));
+    }
+
+    fn sleeper(&self, key: ObjectKey, uid: &str, sender: &UnboundedSender<Fact>) -> Arc<Sleeper> {
+        let news = self.news.get_or_init(|| news_to(sender.clone()));
+        let launcher = self.launcher.clone();
+        Arc::new(Sleeper::new(key, uid.to_owned(), launcher, news.clone()))
+    }
+
+    /// Takes in news. Returns the revision when the news is that it can serve.
+    pub fn take(&mut self, fact: Fact) -> Option<Serving> {
+        let seen = self.seen.get_mut(&fact.key);
+        let Some(seen) = seen.filter(|seen| seen.uid == fact.uid) else {
+            if let What::Woken(revision) = fact.what {
+                // It was deleted meanwhile. Who found it before is served, and it goes with them.
+                let concurrency = revision.container_concurrency;
+                let capacity = revision.pool.capacity(1, concurrency);
+                revision.activator.set_capacity(capacity);
+            }
+            return None;
+        };
         match fact.what {
             What::Resolved(containers) => {
                 seen.facts.image = ImageFact::Resolved {
@@ -130,32 +196,20 @@ impl Revisions {
                     init_containers: Vec::new(),
                 };
             }
-            What::Started(revision) => {
+            What::Started(_) if seen.spec.first_scale() == 0 && may_sleep(&seen.spec) => {
+                // It has shown that it starts, and goes at once: nobody asked for it yet.
                 seen.facts.start = StartFact::Started;
-                seen.running = Some(revision.clone());
-                let reporter = Reporter {
-                    key: fact.key,
-                    uid: fact.uid,
-                    sender: fact.sender,
-                };
-                let subject = Subject {
-                    activator: revision.activator.clone(),
-                    pool: revision.pool.clone(),
-                    container_concurrency: seen.container_concurrency,
-                    probes: seen.probes.clone(),
-                    port: seen.port,
-                    share: self.launcher.node.share(seen.asked.clone()),
-                };
-                let scaler = Scaler::new(
-                    subject,
-                    self.clock.clone(),
-                    seen.specs.subscribe(),
-                    Box::new(move |scale| reporter.report(What::Scaled(scale))),
-                );
-                let span = tracing::info_span!("scale", revision = %revision.key);
-                self.tasks
-                    .spawn(scaler.run(self.tasks.stop_signal()).instrument(span));
-                return Some(revision);
+                show(&mut seen.facts, &Scale::before_the_first_request());
+                seen.begin = Begin::Asleep;
+                let sleeper = self.sleeper(fact.key.clone(), &fact.uid, &fact.sender);
+                let serving = Serving::Asleep(sleeper);
+                if let Some(seen) = self.seen.get_mut(&fact.key) {
+                    seen.running = Some(serving.clone());
+                }
+                return Some(serving);
+            }
+            What::Started(revision) | What::Woken(revision) => {
+                return Some(self.scale(revision, fact.sender));
             }
             What::Failed(error) => {
                 seen.misses_environment = matches!(error, launch::Error::Environment(_));
@@ -186,6 +240,42 @@ impl Revisions {
         None
     }
 
+    /// Lets a revision that was seen be scaled from now on.
+    fn scale(&mut self, revision: Arc<Revision>, sender: UnboundedSender<Fact>) -> Serving {
+        let serving = Serving::Awake(revision.clone());
+        let Some(seen) = self.seen.get_mut(&revision.key) else {
+            return serving;
+        };
+        seen.facts.start = StartFact::Started;
+        seen.running = Some(serving.clone());
+        let reporter = Reporter {
+            key: revision.key.clone(),
+            uid: seen.uid.clone(),
+            sender,
+        };
+        let subject = Subject {
+            activator: revision.activator.clone(),
+            pool: revision.pool.clone(),
+            container_concurrency: seen.container_concurrency,
+            probes: seen.probes.clone(),
+            port: seen.port,
+            share: self.launcher.node.share(seen.asked.clone()),
+            begin: seen.begin,
+        };
+        let specs = watch::Sender::new(seen.spec.clone());
+        let scaler = Scaler::new(
+            subject,
+            self.clock.clone(),
+            specs.subscribe(),
+            Box::new(move |scale| reporter.report(What::Scaled(scale))),
+        );
+        seen.specs = Some(specs);
+        let span = tracing::info_span!("scale", revision = %revision.key);
+        self.tasks
+            .spawn(scaler.run(self.tasks.stop_signal()).instrument(span));
+        serving
+    }
+
     /// The replicas of a Revision; none when it was never observed.
     #[must_use]
     pub fn replicas(&self, key: &ObjectKey) -> Option<(&Facts, &Replicas)> {
@@ -202,7 +292,7 @@ impl Revisions {
         if !seen.members.replace(id, self.clock.now()) {
             return false;
         }
-        if let Some(revision) = &seen.running {
+        if let Some(Serving::Awake(revision)) = &seen.running {
             revision.pool.restart();
         }
         self.launcher.logs.set_writers(key, seen.members.writers());
@@ -215,7 +305,7 @@ impl Revisions {
         let Some(seen) = self.seen.get_mut(&key) else {
             return;
         };
-        let Some(revision) = seen.running.clone() else {
+        let Some(Serving::Awake(revision)) = seen.running.clone() else {
             return;
         };
         let Some(drain) = seen.members.begin_drain(seen.container_concurrency) else {
@@ -254,11 +344,7 @@ impl Revisions {
 
     /// Forgets a Revision that was deleted: its scaler serves who waits and takes it out of service.
     /// Returns what runs of it, and its replicas.
-    pub fn forget(
-        &mut self,
-        key: &ObjectKey,
-        uid: &str,
-    ) -> Option<(Option<Arc<Revision>>, Members)> {
+    pub fn forget(&mut self, key: &ObjectKey, uid: &str) -> Option<(Option<Serving>, Members)> {
         if self.seen.get(key)?.uid != uid {
             return None;
         }
@@ -268,12 +354,8 @@ impl Revisions {
     }
 
     /// Does something when the requests of a retired revision are done.
-    pub fn after_requests(
-        &self,
-        running: Option<Arc<Revision>>,
-        then: impl FnOnce() + Send + 'static,
-    ) {
-        let Some(revision) = running else {
+    pub fn after_requests(&self, running: Option<Serving>, then: impl FnOnce() + Send + 'static) {
+        let Some(Serving::Awake(revision)) = running else {
             return then();
         };
         let mut stop = self.tasks.stop_signal();
@@ -291,7 +373,7 @@ impl Revisions {
             &settings.autoscaler,
             autoscale::Template {
                 annotations: &object.metadata.annotations,
-                container_concurrency: container_concurrency(object),
+                container_concurrency: launch::container_concurrency(object),
                 progress_deadline: settings.deployment.progress_deadline,
                 reachable: object.metadata.label(keys::ROUTING_STATE_LABEL)
                     != Some(keys::ROUTING_STATE_RESERVE),
@@ -340,27 +422,43 @@ impl Revisions {
     }
 }
 
-fn container_concurrency(object: &api::Revision) -> u32 {
-    object
-        .spec
-        .container_concurrency
-        .and_then(|c| u32::try_from(c).ok())
-        .unwrap_or(0)
+impl Seen {
+    /// A Revision of which nothing is known yet.
+    fn new(object: &api::Revision, spec: Arc<Spec>) -> Self {
+        Self {
+            uid: object.metadata.uid.clone(),
+            facts: Facts::default(),
+            spec,
+            specs: None,
+            running: None,
+            begin: Begin::New,
+            members: Members::default(),
+            container_concurrency: launch::container_concurrency(object),
+            probes: Arc::new(launch::probes(object)),
+            port: launch::port(object),
+            asked: launch::asked(object),
+            misses_environment: false,
+        }
+    }
 }
 
-/// The probes of the container that serves. One that is not offered keeps the launch from coming
-/// to its end, so nothing asks for it here.
-fn probes(object: &api::Revision) -> Probes {
-    let probes = object.serving_container().map(Probes::of);
-    probes.and_then(Result::ok).unwrap_or_default()
+/// Whether a revision at zero needs nobody who watches over it.
+fn may_sleep(spec: &Spec) -> bool {
+    spec.min_scale == 0 && spec.enable_scale_to_zero
 }
 
-fn port(object: &api::Revision) -> u16 {
-    let container = object.serving_container();
-    let port = container.and_then(|container| container.ports.first()?.container_port);
-    port.and_then(|port| u16::try_from(port).ok())
-        .filter(|port| *port != 0)
-        .unwrap_or(DEFAULT_PORT)
+fn news_to(sender: UnboundedSender<Fact>) -> News {
+    Arc::new(move |sleeper, news| {
+        let reporter = Reporter {
+            key: sleeper.key.clone(),
+            uid: sleeper.uid.clone(),
+            sender: sender.clone(),
+        };
+        reporter.report(match news {
+            Ok(revision) => What::Woken(revision),
+            Err(error) => What::Failed(error),
+        });
+    })
 }
 
 /// Shows how code last ended; `log` is its last output.

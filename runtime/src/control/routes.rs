@@ -2,12 +2,13 @@
 //! reads.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use serve_core::api::{Configuration, Revision, Route};
+use serve_core::api::Route;
 use serve_core::keys;
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
-use serve_core::object::{Dynamic, Object};
+use serve_core::object::Object;
 use serve_core::reconcile::route::IngressState;
 use serve_core::traffic::Ingress;
 
@@ -59,9 +60,9 @@ impl Routes {
 /// What the Route reconciler looks at beside the Route.
 #[derive(Default)]
 pub struct Around {
-    pub configurations: Vec<Configuration>,
-    pub revisions: Vec<Revision>,
-    pub services: Vec<Dynamic>,
+    pub configurations: Vec<Arc<Object>>,
+    pub revisions: Vec<Arc<Object>>,
+    pub services: Vec<Arc<Object>>,
     /// All that was looked for, whether it is there or not.
     pub reads: BTreeSet<Id>,
 }
@@ -89,7 +90,7 @@ impl Around {
         let made_by: Vec<_> = around
             .revisions
             .iter()
-            .filter_map(|r| r.metadata.label(keys::CONFIGURATION_LABEL).map(key))
+            .filter_map(|r| r.metadata().label(keys::CONFIGURATION_LABEL).map(key))
             .collect();
         for key in configurations.into_iter().map(key).chain(made_by) {
             around.add_configuration(store, key);
@@ -110,35 +111,24 @@ impl Around {
         let Some(object) = store.get(Kind::Configuration, &key) else {
             return;
         };
-        let Object::Configuration(configuration) = &*object else {
-            return;
-        };
-        for revision in store.controlled_by(&configuration.metadata.uid, Kind::Revision) {
+        for revision in store.controlled_by(&object.metadata().uid, Kind::Revision) {
             self.add_revision(store, revision.key());
         }
-        self.configurations
-            .push(Configuration::clone(configuration));
+        self.configurations.push(object);
     }
 
     fn add_revision(&mut self, store: &Store, key: ObjectKey) {
         if !self.reads.insert((Kind::Revision, key.clone())) {
             return;
         }
-        if let Some(object) = store.get(Kind::Revision, &key)
-            && let Object::Revision(revision) = &*object
-        {
-            self.revisions.push(Revision::clone(revision));
-        }
+        self.revisions.extend(store.get(Kind::Revision, &key));
     }
 
     fn add_service(&mut self, store: &Store, key: ObjectKey) {
         if !self.reads.insert((Kind::KubernetesService, key.clone())) {
             return;
         }
-        if let Some(object) = store.get(Kind::KubernetesService, &key)
-            && let Object::Dynamic(service) = &*object
-        {
-            self.services.push(Dynamic::clone(service));
-        }
+        self.services
+            .extend(store.get(Kind::KubernetesService, &key));
     }
 }

@@ -155,18 +155,28 @@ impl Store {
         self.lock().objects.values().cloned().collect()
     }
 
-    /// Puts objects of an earlier store into this empty one, as they were but for their versions,
-    /// which come after `revision`, the newest that the earlier one can have given.
-    pub fn restore(&self, objects: Vec<Object>, revision: u64) {
+    /// Puts objects of an earlier store into this empty one, as they were. `revision` is the newest
+    /// that the earlier one can have given. They are no events: who knows an older version than that
+    /// lists again.
+    pub fn restore(&self, objects: Vec<Object>, revision: u64) -> Vec<Arc<Object>> {
         let mut state = self.lock();
         // Versions rise over restarts: what a client knew before is older than all that is here.
         let known = objects
             .iter()
             .filter_map(|object| object.metadata().resource_version.parse().ok());
         state.revision = known.max().unwrap_or(0).max(revision).max(state.revision);
-        for object in objects {
-            self.commit(&mut state, Change::Added, object);
+        let mut restored = Vec::with_capacity(objects.len());
+        for mut object in objects {
+            if object.metadata().resource_version.is_empty() {
+                state.revision += 1;
+                object.metadata_mut().resource_version = state.revision.to_string();
+            }
+            let object = Arc::new(object);
+            state.put(object.clone());
+            restored.push(object);
         }
+        self.inner.head.send_replace(state.revision);
+        restored
     }
 
     /// The objects of a kind that the object with this uid controls, by key.
@@ -429,26 +439,11 @@ impl Store {
         state.revision += 1;
         let revision = state.revision;
         object.metadata_mut().resource_version = revision.to_string();
-        let id = (object.kind(), object.key());
         let object = Arc::new(object);
         let previous = match change {
-            Change::Added | Change::Modified => state.objects.insert(id.clone(), object.clone()),
-            Change::Deleted => state.objects.remove(&id),
+            Change::Added | Change::Modified => state.put(object.clone()),
+            Change::Deleted => state.take(&(object.kind(), object.key())),
         };
-        let owner = |object: &Object| object.metadata().controller().map(|o| o.uid.clone());
-        if let Some(uid) = previous.as_deref().and_then(owner)
-            && let Some(ids) = state.controlled.get_mut(&uid)
-        {
-            ids.remove(&id);
-            if ids.is_empty() {
-                state.controlled.remove(&uid);
-            }
-        }
-        if change != Change::Deleted
-            && let Some(uid) = owner(&object)
-        {
-            state.controlled.entry(uid).or_default().insert(id);
-        }
         if state.log.len() == LOG_LENGTH {
             state.log.pop_front();
         }
@@ -469,6 +464,34 @@ impl Store {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Puts an object in its place. Returns the one that was there.
+    fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
+        let id = (object.kind(), object.key());
+        let previous = self.take(&id);
+        if let Some(owner) = object.metadata().controller() {
+            let owned = self.controlled.entry(owner.uid.clone()).or_default();
+            owned.insert(id.clone());
+        }
+        self.objects.insert(id, object);
+        previous
+    }
+
+    /// Takes an object out.
+    fn take(&mut self, id: &Id) -> Option<Arc<Object>> {
+        let object = self.objects.remove(id)?;
+        if let Some(owner) = object.metadata().controller()
+            && let Some(ids) = self.controlled.get_mut(&owner.uid)
+        {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.controlled.remove(&owner.uid);
+            }
+        }
+        Some(object)
     }
 }
 

@@ -122,6 +122,12 @@ impl Cache {
         Ok(removed)
     }
 
+    /// Whether there is an entry for `digest`; whether it is good is found when it is loaded.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        let key = self.key(digest);
+        self.code_path(&key).is_file() && self.sidecar_path(&key).is_file()
+    }
+
     fn key(&self, digest: &Digest) -> String {
         let mut hasher = Sha256::new();
         hasher.update(self.engine);

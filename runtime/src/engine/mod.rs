@@ -39,6 +39,7 @@ pub use self::limits::Limits;
 pub use self::output::{Sink, Stream};
 pub use self::shelf::Slot;
 pub use self::state::{InstanceSpec, Scratch};
+use crate::image::Digest;
 pub use crate::image::componentize::World;
 
 /// Settings of an [`Engine`].
@@ -214,6 +215,12 @@ impl Engine {
     /// Whether code that is let go can be loaded again without compiling it.
     pub fn keeps_code(&self) -> bool {
         self.inner.cache.is_some()
+    }
+
+    /// Whether the code of a component was compiled and kept before.
+    pub fn has_code(&self, digest: &Digest) -> bool {
+        let cache = self.inner.cache.as_ref();
+        cache.is_some_and(|cache| cache.has(digest))
     }
 
     /// Lets one epoch pass, as the ticker does every [`Config::tick`].

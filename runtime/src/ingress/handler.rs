@@ -68,12 +68,17 @@ async fn answer(
     check(shared, asked, &request)?;
     let host = host(asked, &request)?;
 
-    let published = shared.published.load();
-    let target = published
-        .pick(host, origin.listener, request.headers(), fastrand::u64(..))
-        .ok_or_else(|| Failure::UnknownHost(host.to_owned()))?;
-    let (revision, split) = (target.revision.clone(), target.split);
-    drop(published);
+    let headers = request.headers();
+    let find = || {
+        let published = shared.published.load();
+        let target = published.pick(host, origin.listener, headers, fastrand::u64(..));
+        target.map(|target| (target.revision.clone(), target.split))
+    };
+    let mut found = find();
+    if found.is_none() && !shared.opening.is_over() {
+        found = shared.opening.find(host, find).await;
+    }
+    let (serving, split) = found.ok_or_else(|| Failure::UnknownHost(host.to_owned()))?;
 
     if let Some(answer) = answer_probe(shared, request.headers()) {
         return Ok(answer?);
@@ -83,6 +88,7 @@ async fn answer(
     headers::prepare(request.headers_mut(), origin.client);
     split.tell(request.headers_mut());
 
+    let revision = serving.revision().await?;
     let response = match revision.call(request, asked, origin.core).await {
         Ok(response) => finish(asked, response).await,
         Err(failure) => Err(failure),

@@ -14,6 +14,7 @@ pub mod executor;
 pub mod framing;
 pub mod handler;
 pub mod headers;
+pub mod opening;
 pub mod respond;
 pub mod watch;
 mod wire;
@@ -32,6 +33,7 @@ use crate::tasks::Tasks;
 use clients::{Clients, Full};
 pub use connection::Origin;
 use executor::Executor;
+use opening::Opening;
 
 /// How long to wait after an accept that failed, for instance because no descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -40,6 +42,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Shared {
     pub published: ArcSwap<Published>,
     pub config: config::Ingress,
+    /// The routes of an earlier run are not yet all there.
+    pub opening: Opening,
     clients: Arc<Clients>,
     /// No new connection is taken any more.
     draining: AtomicBool,
@@ -52,6 +56,7 @@ impl Shared {
         Self {
             published: ArcSwap::default(),
             config,
+            opening: Opening::default(),
             clients,
             draining: AtomicBool::new(false),
         }

@@ -34,6 +34,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serve_core::breaker::Capacity;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -296,6 +297,17 @@ impl Pool {
         options
             .instances
             .saturating_mul(options.calls_per_instance.max(1))
+    }
+
+    /// What so many replicas take at once, as far as there can be instances for it: requests beyond
+    /// that wait, where a guest could only refuse them.
+    #[must_use]
+    pub fn capacity(&self, replicas: u32, container_concurrency: u32) -> Capacity {
+        let most = self.most_calls();
+        match Capacity::of(replicas, container_concurrency) {
+            Capacity::Limited(places) => Capacity::Limited(places.min(most)),
+            Capacity::Unlimited => Capacity::Limited(most),
+        }
     }
 
     /// Uses none of the instances of now for another call: those that are idle go at once, the

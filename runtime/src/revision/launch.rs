@@ -27,6 +27,9 @@ use crate::progress::{self, Step};
 /// Calls at once in one instance of a 0.3 guest whose revision sets no `containerConcurrency`.
 const CALLS_PER_INSTANCE: usize = 16;
 
+/// The port of a container that names none.
+const DEFAULT_PORT: u16 = 8080;
+
 /// What every launch needs.
 #[derive(Clone)]
 pub struct Launcher {
@@ -181,6 +184,15 @@ impl Launcher {
         }
     }
 
+    /// Whether what a Revision runs is there, and was compiled: to start it takes no longer than to
+    /// load it.
+    #[must_use]
+    pub fn has_code(&self, object: &api::Revision) -> bool {
+        let container = object.serving_container();
+        let digest = container.and_then(|container| self.digest(container).ok());
+        digest.is_some_and(|digest| self.engine.has_code(&digest))
+    }
+
     /// Compiles, or finds compiled, what a Revision runs, and starts its first instance.
     ///
     /// # Errors
@@ -189,6 +201,20 @@ impl Launcher {
     /// # Cancel safety
     /// Dropping the future leaves at most a compilation whose result is kept.
     pub async fn launch(&self, object: &api::Revision) -> Result<Arc<Revision>, Error> {
+        let revision = self.prepare(object).await?;
+        let _starting = self.progress.begin(Step::Start, &revision.key.to_string());
+        revision.pool.warm().await?;
+        Ok(revision)
+    }
+
+    /// Compiles, or finds compiled, what a Revision runs, and starts nothing yet.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves at most a compilation whose result is kept.
+    pub async fn prepare(&self, object: &api::Revision) -> Result<Arc<Revision>, Error> {
         let container = object.serving_container().ok_or(Error::NoContainer)?;
         if object.spec.containers.len() > 1 {
             let problem = "a Revision runs one component; make the others Services of their own";
@@ -223,20 +249,18 @@ impl Launcher {
         let compiling = self.progress.begin(Step::Compile, &revision);
         let component = launcher.component().await?;
         drop(compiling);
-        let _starting = self.progress.begin(Step::Start, &revision);
         let options = pool::Options {
             cpu,
             ..self.options(object, component.facts())?
         };
         let pool = Pool::new(launcher, options);
-        pool.warm().await?;
-
         Ok(Arc::new(Revision {
             key: object.metadata.key(),
             uid: object.metadata.uid.clone(),
             activator: Activator::new(REVISION_QUEUE_DEPTH, self.cores),
             pool,
             timeouts: Timeouts::of(&object.spec),
+            container_concurrency: container_concurrency(object),
         }))
     }
 
@@ -297,6 +321,41 @@ pub fn asked(object: &api::Revision) -> Resources {
         asked.add(&Resources::asked(&container.resources), 1);
     }
     asked
+}
+
+/// `containerConcurrency`: requests at once in a replica; 0 is no bound.
+#[must_use]
+pub fn container_concurrency(object: &api::Revision) -> u32 {
+    object
+        .spec
+        .container_concurrency
+        .and_then(|c| u32::try_from(c).ok())
+        .unwrap_or(0)
+}
+
+/// The probes of the container that serves. One that is not offered keeps the launch from coming
+/// to its end, so nothing asks for it here.
+#[must_use]
+pub fn probes(object: &api::Revision) -> Probes {
+    let probes = object.serving_container().map(Probes::of);
+    probes.and_then(Result::ok).unwrap_or_default()
+}
+
+/// The port that the probes of a Revision name.
+#[must_use]
+pub fn port(object: &api::Revision) -> u16 {
+    let container = object.serving_container();
+    let port = container.and_then(|container| container.ports.first()?.container_port);
+    port.and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
+        .unwrap_or(DEFAULT_PORT)
+}
+
+/// Whether the first request to a Revision at zero may start it: nothing has to be asked of it
+/// first, and nothing of the machine has to be found for it.
+#[must_use]
+pub fn wakes_by_itself(object: &api::Revision) -> bool {
+    probes(object).pass_at_start() && asked(object).is_nothing()
 }
 
 /// `resources.limits.memory` in bytes; none when it is not set.

@@ -5,6 +5,7 @@
 
 pub mod environment;
 pub mod launch;
+pub mod sleeper;
 mod tracked;
 
 use std::pin::pin;
@@ -40,6 +41,8 @@ pub struct Revision {
     pub activator: Arc<Activator>,
     pub pool: Pool,
     pub timeouts: Timeouts,
+    /// `containerConcurrency`: requests at once in a replica; 0 is no bound.
+    pub container_concurrency: u32,
 }
 
 /// How long an exchange may take. All run from its begin, the wait for capacity included.
@@ -87,6 +90,12 @@ impl Timeouts {
 }
 
 impl Revision {
+    /// There are no replicas: the next request takes the capacity of one, and starts it.
+    pub fn sleep(&self) {
+        let capacity = self.pool.capacity(1, self.container_concurrency);
+        self.activator.sleep(capacity);
+    }
+
     /// Runs one request: waits for capacity, then gives it to an instance of this core's.
     ///
     /// # Errors

@@ -79,6 +79,7 @@ fn revision(fake: Fake, timeouts: Timeouts) -> Arc<Revision> {
         activator,
         pool: Pool::new(Arc::new(fake), pool::Options::default()),
         timeouts,
+        container_concurrency: 0,
     })
 }
 

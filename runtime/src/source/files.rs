@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serve_core::api::Service;
 use serve_core::api::podspec::Container;
@@ -32,6 +33,16 @@ pub struct Scan {
     pub files: Vec<File>,
     /// Files and folders that were looked at.
     pub looked_at: Vec<PathBuf>,
+    /// How each of them was before it was read.
+    stamps: Vec<Stamp>,
+}
+
+/// What changes when a file does; none for one that is not there.
+type Stamp = Option<(SystemTime, u64)>;
+
+fn stamp(path: &Path) -> Stamp {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.modified().ok()?, found.len()))
 }
 
 /// Reads everything that `paths` name. `name` is for a bare component's Service.
@@ -42,7 +53,7 @@ pub fn scan(paths: &[PathBuf], name: Option<&str>) -> Scan {
         if path.is_dir() {
             scan.folder(path, 0);
         } else {
-            scan.looked_at.push(path.clone());
+            scan.look_at(path.clone());
             let documents = if is_component(path) {
                 bare(path, name)
             } else {
@@ -74,9 +85,30 @@ fn is_manifest(path: &Path) -> bool {
     )
 }
 
+/// Whether reading these takes long enough to do something else meanwhile.
+#[must_use]
+pub fn are_large(paths: &[PathBuf]) -> bool {
+    /// Some hundred objects.
+    const LARGE_BYTES: u64 = 256 << 10;
+    let bytes = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
+    paths.iter().map(bytes).sum::<u64>() > LARGE_BYTES
+}
+
 impl Scan {
+    /// Whether what was looked at is not as it was then.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let then = self.looked_at.iter().zip(&self.stamps);
+        then.into_iter().any(|(path, then)| stamp(path) != *then)
+    }
+
+    fn look_at(&mut self, path: PathBuf) {
+        self.stamps.push(stamp(&path));
+        self.looked_at.push(path);
+    }
+
     fn folder(&mut self, folder: &Path, depth: usize) {
-        self.looked_at.push(folder.to_owned());
+        self.look_at(folder.to_owned());
         match entries(folder) {
             Ok(entries) => {
                 for path in entries {
@@ -88,7 +120,7 @@ impl Scan {
                     } else if path.is_dir() && depth < MAX_DEPTH {
                         self.folder(&path, depth + 1);
                     } else if is_manifest(&path) {
-                        self.looked_at.push(path.clone());
+                        self.look_at(path.clone());
                         let documents = read(&path);
                         self.files.push(File {
                             path,
@@ -210,6 +242,25 @@ mod tests {
         assert_eq!(names(&scan), ["a.yml", "b.yaml", "c.json"]);
         assert!(scan.files.iter().all(|file| !file.is_named));
         assert!(scan.looked_at.contains(&folder));
+    }
+
+    #[test]
+    fn a_change_after_a_look_is_seen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, later) = (
+            directory.path().join("a.yaml"),
+            directory.path().join("b.yaml"),
+        );
+        fs::write(&file, SERVICE).expect("written");
+        let look = || scan(&[file.clone(), later.clone()], None);
+        let first = look();
+        assert!(!first.is_stale());
+        fs::write(&later, SERVICE).expect("written");
+        assert!(first.is_stale(), "it came");
+        let second = look();
+        assert!(!second.is_stale());
+        fs::write(&file, format!("{SERVICE}# more\n")).expect("written");
+        assert!(second.is_stale(), "it changed");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! component that it holds, so that new bytes are a new template, and a Revision always runs the
 //! bytes that it was made with.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +90,10 @@ pub struct Origin<'a> {
     /// Whether `ko://` images are built.
     pub may_build: bool,
 }
+
+/// The files that were read for one look at manifests: many objects may name the same one.
+#[derive(Debug, Default)]
+pub struct Known(HashMap<PathBuf, Digest>);
 
 /// Finds images. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -189,11 +194,25 @@ impl Resolver {
     /// # Errors
     /// The first image whose bytes are not there or are not WebAssembly.
     pub async fn resolve(&self, object: &mut Object, origin: Origin<'_>) -> Result<(), FieldError> {
+        self.resolve_known(object, origin, &mut Known::default())
+            .await
+    }
+
+    /// The same as [`Resolver::resolve`], without reading what is known, which becomes more.
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`].
+    pub async fn resolve_known(
+        &self,
+        object: &mut Object,
+        origin: Origin<'_>,
+        known: &mut Known,
+    ) -> Result<(), FieldError> {
         let Some(pod) = pod(object) else {
             return Ok(());
         };
         for (n, container) in pod.containers.iter_mut().enumerate() {
-            match self.component(container, origin).await {
+            match self.component(container, origin, known).await {
                 Ok(Some(image)) => container.image = image,
                 Ok(None) => {}
                 Err(error) => {
@@ -228,6 +247,7 @@ impl Resolver {
         &self,
         container: &Container,
         origin: Origin<'_>,
+        known: &mut Known,
     ) -> Result<Option<String>, Error> {
         let image = container.image.as_str();
         let named = || image.to_owned();
@@ -242,14 +262,19 @@ impl Resolver {
             }
             Reference::File(path) => {
                 let path = origin.directory.join(path);
+                if let Some(digest) = known.0.get(&path) {
+                    return Ok(Some(reference::content(stem(&path), &digest.hex())));
+                }
                 let read = |source| Error::Read {
                     image: named(),
                     path: path.clone(),
                     source,
                 };
                 let bytes = tokio::fs::read(&path).await.map_err(read)?;
-                let name = stem(&path);
-                (bytes, name.to_owned(), Options::default())
+                let digest = self.add(image, bytes, Options::default()).await?;
+                let content = reference::content(stem(&path), &digest.hex());
+                known.0.insert(path, digest);
+                return Ok(Some(content));
             }
             Reference::Ko(_) if !origin.may_build => {
                 return Err(Error::MayNotBuild { image: named() });

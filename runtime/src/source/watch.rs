@@ -57,6 +57,8 @@ impl Watch {
     ///
     /// A folder that cannot be watched is said once, in the log.
     pub fn set<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) {
+        // Thousands of objects may name the same file, and each one costs a walk to the root.
+        let paths: BTreeSet<&Path> = paths.into_iter().collect();
         let wanted: BTreeSet<PathBuf> = paths.into_iter().flat_map(folders).collect();
         for folder in self.folders.difference(&wanted) {
             // It fails for a folder that is gone, whose watch went with it.

@@ -7,6 +7,7 @@
 
 mod domains;
 mod garbage;
+mod restart;
 mod rollout;
 mod settings;
 mod tags;
@@ -28,6 +29,12 @@ use serve_runtime::body::Body;
 use serve_runtime::clock::Clock;
 use serve_runtime::source::resolve::Origin;
 
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn clock() -> Clock {
+    Clock::tokio(Timestamp::from_unix_seconds(1_800_000_000))
+}
+
 /// A runtime of its own, and what tests ask of it.
 struct World {
     runtime: Runtime,
@@ -35,8 +42,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let start = Timestamp::from_unix_seconds(1_800_000_000);
-        let runtime = Runtime::builder().clock(Clock::tokio(start)).build();
+        let runtime = Runtime::builder().clock(clock()).build();
         Self {
             runtime: runtime.unwrap(),
         }

@@ -154,6 +154,16 @@ impl State {
         }
     }
 
+    /// The state of a revision that was ready once and went to zero.
+    #[must_use]
+    pub fn asleep(now: Timestamp) -> Self {
+        Self {
+            activity: Activity::Inactive(InactiveReason::NoTraffic),
+            since: now,
+            initialized: true,
+        }
+    }
+
     fn is_inactive(&self) -> bool {
         matches!(self.activity, Activity::Inactive(_))
     }

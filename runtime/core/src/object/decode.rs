@@ -44,6 +44,33 @@ impl Object {
             kind => dynamic(kind, value),
         }
     }
+
+    /// Reads the JSON of an object of this kind that was written before: as [`Object::from_value`],
+    /// in less time.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`]; the first member at fault is named.
+    pub fn from_slice(kind: Kind, json: &[u8]) -> Result<Self, DecodeError> {
+        let read = match kind {
+            Kind::Service => serde_json::from_slice::<Service>(json).map(Self::from),
+            Kind::Configuration => serde_json::from_slice::<Configuration>(json).map(Self::from),
+            Kind::Revision => serde_json::from_slice::<Revision>(json).map(Self::from),
+            Kind::Route => serde_json::from_slice::<Route>(json).map(Self::from),
+            Kind::DomainMapping => serde_json::from_slice::<DomainMapping>(json).map(Self::from),
+            _ => return Self::from_text(json),
+        };
+        // The slow way says where it is wrong, and is not as strict.
+        read.or_else(|_| Self::from_text(json))
+    }
+
+    fn from_text(json: &[u8]) -> Result<Self, DecodeError> {
+        let value = serde_json::from_slice(json).map_err(|error| DecodeError::Field {
+            path: "JSON".to_owned(),
+            problem: error.to_string(),
+        })?;
+        Self::from_value(value)
+    }
 }
 
 /// Removes the members of objects that are null, at any depth, as Go's JSON reads them.
@@ -307,6 +334,25 @@ mod tests {
         let object = Object::from_value(value.clone()).expect("an object");
         assert_eq!(object.kind(), Kind::ConfigMap);
         assert_eq!(object.to_value(), value);
+    }
+
+    #[test]
+    fn what_was_written_is_read_without_a_detour() {
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"},
+            "metadata": {"name": "c", "namespace": "d", "labels": {"l": "m"}}});
+        let service = service(json!({"template": {"spec": {"containers": [{"image": "img"}]}}}));
+        for value in [config, service] {
+            let object = Object::from_value(value).expect("an object");
+            let json = serde_json::to_vec(&object).expect("it is written");
+            assert_eq!(
+                Object::from_slice(object.kind(), &json).as_ref(),
+                Ok(&object)
+            );
+        }
+        let error = Object::from_slice(Kind::Route, b"{\"kind\": 1}").expect_err("no kind");
+        assert_eq!(error.to_string(), "apiVersion: Required value");
+        let error = Object::from_slice(Kind::Route, b"{").expect_err("no JSON");
+        assert!(error.to_string().starts_with("JSON: EOF"), "{error}");
     }
 
     #[test]

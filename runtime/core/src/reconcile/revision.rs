@@ -76,6 +76,32 @@ impl Facts {
         let is_ready = self.actual_replicas.is_some_and(|replicas| replicas > 0);
         self.exit.is_some() && self.running_replicas > 0 && !is_ready
     }
+
+    /// What still holds of a Revision that was ready and at zero when this program ended: it can be
+    /// started again when a request comes, and is to be shown as before. `None` for any other.
+    #[must_use]
+    pub fn asleep(revision: &Revision) -> Option<Self> {
+        let status = &revision.status;
+        let is_at_zero =
+            status.actual_replicas.unwrap_or(0) == 0 && status.desired_replicas.unwrap_or(0) == 0;
+        let active = status.conditions.iter().find(|one| one.kind == ACTIVE)?;
+        let inactive = ActiveFact::inactive();
+        let is_idle = active.status == inactive.status && active.reason == inactive.reason;
+        let is_known = status.container_statuses.len() == revision.spec.containers.len();
+        let is_asleep = is_ready(revision) && is_at_zero && is_idle && is_known;
+        is_asleep.then(|| Self {
+            image: ImageFact::Resolved {
+                containers: status.container_statuses.clone(),
+                init_containers: status.init_container_statuses.clone(),
+            },
+            start: StartFact::Started,
+            active: Some(inactive),
+            is_initialized: true,
+            actual_replicas: status.actual_replicas,
+            desired_replicas: status.desired_replicas,
+            ..Self::default()
+        })
+    }
 }
 
 /// Whether the images are known by digest.
@@ -202,7 +228,7 @@ pub fn revision(view: &View<'_>, now: Timestamp) -> Plan<RevisionStatus> {
     }
     let before = &view.revision.status;
     let new_generation = !conditions::is_observed(metadata, before.observed_generation);
-    let was_ready = is_ready(view.revision, before);
+    let was_ready = is_ready_by(view.revision, before);
 
     let mut status = before.clone();
     status.log_url = view
@@ -215,7 +241,7 @@ pub fn revision(view: &View<'_>, now: Timestamp) -> Plan<RevisionStatus> {
     }
     status.conditions = conditions.finish(now);
     status.observed_generation = Some(metadata.generation);
-    if !was_ready && is_ready(view.revision, &status) {
+    if !was_ready && is_ready_by(view.revision, &status) {
         let message = "Revision becomes ready upon all resources being ready";
         plan.events.push(Event::normal("RevisionReady", message));
     }
@@ -223,7 +249,13 @@ pub fn revision(view: &View<'_>, now: Timestamp) -> Plan<RevisionStatus> {
     plan
 }
 
-fn is_ready(revision: &Revision, status: &RevisionStatus) -> bool {
+/// Whether a Revision is ready, as it is now.
+#[must_use]
+pub fn is_ready(revision: &Revision) -> bool {
+    revision.metadata.deletion_timestamp.is_none() && is_ready_by(revision, &revision.status)
+}
+
+fn is_ready_by(revision: &Revision, status: &RevisionStatus) -> bool {
     let observed = status.observed_generation;
     conditions::settled(&revision.metadata, observed, &status.conditions)
         == Some(ConditionStatus::True)

@@ -73,6 +73,9 @@ pub enum IngressState {
     Programming,
     /// Every new request is routed by them.
     Ready,
+    /// An earlier run of this program gave out rules. They are not there any more, to be compared,
+    /// but what the status says of them still holds.
+    Restored,
 }
 
 /// Plans for a Route, and makes its rules for the data plane.
@@ -273,6 +276,9 @@ fn show_ingress(view: &View<'_>, rules: &Rules, conditions: &mut Manager) {
         );
         return;
     }
+    if view.ingress_state == IngressState::Restored {
+        return;
+    }
     let given_out = view
         .ingress
         .filter(|before| before.routes_like(&rules.ingress));
@@ -288,7 +294,7 @@ fn show_ingress(view: &View<'_>, rules: &Rules, conditions: &mut Manager) {
             "Uninitialized",
             "Waiting for load balancer to be ready",
         ),
-        IngressState::Ready => conditions.mark_true(INGRESS_READY),
+        IngressState::Ready | IngressState::Restored => conditions.mark_true(INGRESS_READY),
     }
 }
 

@@ -122,11 +122,7 @@ impl RouteTable {
     /// The table of these Routes.
     #[must_use]
     pub fn build<'a>(ingresses: impl IntoIterator<Item = &'a Ingress>) -> Self {
-        let mut table = Self::default();
-        for ingress in ingresses {
-            table.insert(ingress);
-        }
-        table
+        Self::default().with(ingresses)
     }
 
     /// The table in which one Route has other rules: `old` as they were given before, `None` for a
@@ -139,6 +135,16 @@ impl RouteTable {
         }
         if let Some(new) = new {
             table.insert(new);
+        }
+        table
+    }
+
+    /// The table that has the rules of more Routes, none of which it had before.
+    #[must_use]
+    pub fn with<'a>(&self, ingresses: impl IntoIterator<Item = &'a Ingress>) -> Self {
+        let mut table = self.clone();
+        for ingress in ingresses {
+            table.insert(ingress);
         }
         table
     }

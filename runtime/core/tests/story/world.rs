@@ -422,7 +422,7 @@ impl World {
             *state = match state {
                 IngressState::NotConfigured => IngressState::Programming,
                 IngressState::Programming => IngressState::Ready,
-                IngressState::Ready => continue,
+                IngressState::Ready | IngressState::Restored => continue,
             };
             return true;
         }

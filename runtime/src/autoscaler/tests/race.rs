@@ -70,6 +70,7 @@ async fn race(concurrency: u32) -> usize {
             response_start: None,
             idle: None,
         },
+        container_concurrency: concurrency,
     });
     let of = Of {
         concurrency,
@@ -83,6 +84,7 @@ async fn race(concurrency: u32) -> usize {
         probes: Arc::default(),
         port: 8080,
         share: Node::new(Resources::of_machine(1, 1 << 30)).share(Resources::default()),
+        begin: Begin::New,
     };
     let clock = Clock::default();
     let mut scaler = Scaler::new(subject, clock, specs.subscribe(), Box::new(|_| {}));

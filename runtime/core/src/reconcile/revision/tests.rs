@@ -495,3 +495,37 @@ fn what_is_always_schedulable_waits_for_room() {
         assert_eq!(format!("{:?} {}", ready.status, ready.reason), want);
     }
 }
+
+#[test]
+fn what_was_at_zero_and_ready_sleeps_on_and_nothing_is_written() {
+    let inactive = Facts {
+        active: Some(ActiveFact::inactive()),
+        actual_replicas: Some(0),
+        desired_replicas: Some(0),
+        running_replicas: 0,
+        ..running()
+    };
+    let leaving = Facts {
+        actual_replicas: Some(1),
+        ..inactive.clone()
+    };
+    let failed = Facts {
+        start: StartFact::exited(1, "no"),
+        is_initialized: false,
+        ..inactive.clone()
+    };
+    for (name, given, sleeps) in [
+        ("at zero", vec![running(), inactive.clone()], true),
+        ("running", vec![running()], false),
+        ("its last replica leaves", vec![running(), leaving], false),
+        ("failed", vec![running(), failed], false),
+        ("not yet started", vec![Facts::default()], false),
+    ] {
+        let revision = after(&given);
+        let facts = Facts::asleep(&revision);
+        assert_eq!(facts.is_some(), sleeps, "{name}");
+        if let Some(facts) = facts {
+            assert!(run(&revision, &facts, NOW).is_empty(), "{name}");
+        }
+    }
+}

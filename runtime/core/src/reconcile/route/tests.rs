@@ -361,3 +361,16 @@ fn events_tell_of_new_hosts_once() {
         ConditionStatus::Unknown
     );
 }
+
+#[test]
+fn after_a_restart_the_rules_are_made_again_and_nothing_is_written() {
+    let mut world = World::new(&json!([{"configurationName": "c", "latestRevision": true,
+        "percent": 100}]));
+    world.revisions[1] = revision("c-2", "active", "r");
+    world.settle(NOW);
+    let given_out = world.ingress.take().expect("rules");
+    world.state = IngressState::Restored;
+    let (plan, rules) = world.plan(NOW);
+    assert!(plan.is_empty(), "{plan:?}");
+    assert!(rules.expect("rules").routes_like(&given_out));
+}
