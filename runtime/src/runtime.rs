@@ -200,22 +200,11 @@ impl Builder {
                 settings.clone(),
             ),
         );
-        let restored = watch::Sender::new(Restored::Reading);
+        let restored = watch::Sender::new(Restored::Done(0));
         if let Some(snapshot) = self.snapshot {
-            if let Some(load) = snapshot.load().map_err(Arc::new)? {
-                controller =
-                    controller.restoring(Restoring::begin(load, shared.clone(), restored.clone()));
-            } else {
-                restored.send_replace(Restored::Done(0));
-            }
-            tasks.spawn(keep(
-                snapshot,
-                store.clone(),
-                &restored,
-                tasks.stop_signal(),
-            ));
-        } else {
-            restored.send_replace(Restored::Done(0));
+            controller = controller.restoring(begin(&snapshot, &shared, &restored)?);
+            let (store, stop) = (store.clone(), tasks.stop_signal());
+            tasks.spawn(keep(snapshot, store, &restored, stop));
         }
         tasks.spawn(controller.run(tasks.stop_signal()));
         let ko = Ko {
@@ -245,6 +234,20 @@ impl Builder {
             restored: restored.subscribe(),
         })
     }
+}
+
+/// Begins to read what a snapshot has, if that is anything.
+fn begin(
+    snapshot: &Snapshot,
+    shared: &Arc<Shared>,
+    restored: &watch::Sender<Restored>,
+) -> Result<Option<Restoring>, Error> {
+    let Some(load) = snapshot.load().map_err(Arc::new)? else {
+        return Ok(None);
+    };
+    restored.send_replace(Restored::Reading);
+    let restoring = Restoring::begin(load, shared.clone(), restored.clone());
+    Ok(Some(restoring))
 }
 
 /// Keeps the objects in a snapshot once those that it has are all in the store.

@@ -96,10 +96,10 @@ impl Controller {
         }
     }
 
-    /// Begins with what an earlier run left.
+    /// Begins with what an earlier run left, if that is anything.
     #[must_use]
-    pub fn restoring(mut self, restoring: Restoring) -> Self {
-        self.restoring = Some(restoring);
+    pub fn restoring(mut self, restoring: Option<Restoring>) -> Self {
+        self.restoring = restoring;
         self
     }
 

@@ -12,8 +12,10 @@ use serve_core::autoscale::spec::{Class, HPA_CLASS};
 use serve_core::autoscale::to_zero::Activity;
 use serve_core::autoscale::{self, Spec};
 use serve_core::keys;
+use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::node::Resources;
+use serve_core::object::Object;
 use serve_core::probe::Probes;
 use serve_core::reconcile;
 use serve_core::reconcile::revision::{ActiveFact, ExitFact, Facts, ImageFact, StartFact};
@@ -196,7 +198,11 @@ impl Revisions {
                     init_containers: Vec::new(),
                 };
             }
-            What::Started(_) if seen.spec.first_scale() == 0 && may_sleep(&seen.spec) => {
+            What::Started(_)
+                if seen.spec.first_scale() == 0
+                    && may_sleep(&seen.spec)
+                    && keeps_code(&self.launcher, &fact.key) =>
+            {
                 // It has shown that it starts, and goes at once: nobody asked for it yet.
                 seen.facts.start = StartFact::Started;
                 show(&mut seen.facts, &Scale::before_the_first_request());
@@ -445,6 +451,13 @@ impl Seen {
 /// Whether a revision at zero needs nobody who watches over it.
 fn may_sleep(spec: &Spec) -> bool {
     spec.min_scale == 0 && spec.enable_scale_to_zero
+}
+
+/// Whether the code of a Revision can be let go: to start it again does not mean to compile it while
+/// a request waits.
+fn keeps_code(launcher: &Launcher, key: &ObjectKey) -> bool {
+    let found = (launcher.lookup)(Kind::Revision, key);
+    matches!(found.as_deref(), Some(Object::Revision(object)) if launcher.has_code(object))
 }
 
 fn news_to(sender: UnboundedSender<Fact>) -> News {

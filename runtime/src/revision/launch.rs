@@ -246,7 +246,9 @@ impl Launcher {
         let cpu = spec.cpu.clone();
         let launcher = Arc::new(pool::Launcher::new(self.engine.clone(), spec, source));
         let revision = object.metadata.key().to_string();
-        let compiling = self.progress.begin(Step::Compile, &revision);
+        // What was compiled before is only loaded: by the first request after a restart, for one.
+        let is_new = !self.engine.has_code(&digest);
+        let compiling = is_new.then(|| self.progress.begin(Step::Compile, &revision));
         let component = launcher.component().await?;
         drop(compiling);
         let options = pool::Options {

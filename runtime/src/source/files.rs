@@ -98,8 +98,8 @@ impl Scan {
     /// Whether what was looked at is not as it was then.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        let then = self.looked_at.iter().zip(&self.stamps);
-        then.into_iter().any(|(path, then)| stamp(path) != *then)
+        let mut looks = self.looked_at.iter().zip(&self.stamps);
+        looks.any(|(path, then)| stamp(path) != *then)
     }
 
     fn look_at(&mut self, path: PathBuf) {

@@ -121,12 +121,14 @@ async fn the_claim_of_a_deleted_mapping_goes_after_a_restart() {
     assert!(held.is_some(), "it is held");
     let tasks = Tasks::default();
     let snapshot = Snapshot::open(path.clone()).unwrap();
-    tasks.spawn(snapshot.keep(store, tasks.stop_signal()));
+    tasks.spawn(snapshot.keep(store, 0, tasks.stop_signal()));
     assert_eq!(tasks.shutdown(Duration::from_mins(1)).await, 0);
 
     let snapshot = Snapshot::open(path).unwrap();
     let runtime = Runtime::builder().state(snapshot).build().unwrap();
     let world = World { runtime };
+    // Before that nothing is there yet, and what is not there seems to be gone.
+    world.runtime.restored().await.unwrap();
     world.gone(kind, "shop.example").await;
     world.gone(Kind::ClusterDomainClaim, "shop.example").await;
     let key = ObjectKey::new("", "other.example");

@@ -102,6 +102,7 @@ async fn a_rollout_goes_on_where_it_was_after_a_restart() {
 
     // An hour later: all of it would be over by the clock.
     let again = kept(directory.path(), start + Duration::from_secs(3600));
+    again.runtime.restored().await.unwrap();
     let begin = tokio::time::Instant::now();
     let read = again.runtime.store().revision();
     let is_over = |route: Option<&Value>| {

@@ -113,7 +113,13 @@ fn families(
         let batch = Batch { objects, is_wanted };
         Ok::<_, io::Error>(to.blocking_send((batch, reader.revision())).is_ok())
     };
-    // The first family has the settings, by which the others are understood.
+    // The settings, by which the others are understood: without them a Route that somebody waits for
+    // would be served by another domain's name.
+    if let Some(number) = reader.find("", "")
+        && !send(number, false, &mut is_done)?
+    {
+        return Ok(());
+    }
     for number in 0..reader.len() {
         for host in wanted() {
             for number in candidates(&host).filter_map(|(ns, name)| reader.find(ns, name)) {
