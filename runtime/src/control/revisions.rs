@@ -130,13 +130,14 @@ impl Revisions {
 
     /// Takes over a Revision that an earlier run left ready, so that requests find it at once. One
     /// at zero is not started before a request comes, the others are started now. `None` for one
-    /// that was not ready, which is to be observed as a new one.
+    /// that was not ready or may not run here, which is to be observed as a new one.
     pub fn resume(
         &mut self,
         object: &api::Revision,
         sender: &UnboundedSender<Fact>,
     ) -> Option<Resumed> {
-        if !reconcile::revision::is_ready(object) {
+        // One that may not run here any more is told so, and does not serve until then.
+        if !reconcile::revision::is_ready(object) || self.check(object).is_err() {
             return None;
         }
         let spec = Arc::new(self.spec(object));
