@@ -43,10 +43,10 @@ async fn try_run(args: Run, reporter: Reporter) -> Result<(), Failed> {
     let config = config(&args.settings, flags).map_err(exit::with(Code::Usage))?;
     // Before anything is started or bound: most mistakes are in the files.
     // Reading thousands of objects takes long, and what an earlier run left is served meanwhile.
-    let (paths, name) = (args.manifests.clone(), args.name.clone());
-    let are_large = files::are_large(&paths);
-    let scan = tokio::task::spawn_blocking(move || files::scan(&paths, name.as_deref()));
-    let scan = if are_large {
+    let (found, name) = (files::find(&args.manifests), args.name.clone());
+    let is_large = found.is_large();
+    let scan = tokio::task::spawn_blocking(move || found.read(name.as_deref()));
+    let scan = if is_large {
         Reading::InBackground(scan)
     } else {
         Reading::Done(checked(scan.await)?)

@@ -3,6 +3,7 @@
 package unmodified
 
 import (
+	"errors"
 	"fmt"
 	"log"
 	"time"
@@ -13,13 +14,21 @@ import (
 	"github.com/serve-wasm/serve/guest-sdk/go/internal/wasihttp"
 )
 
-// startLimit is how long main may take until it listens.
-const startLimit = 10 * time.Second
+// startLimit is how long main may take until it listens: as long as Knative
+// gives a container by default. The request that waits has a limit of its own.
+const startLimit = 10 * time.Minute
+
+// startPatience is how long it may take before that is said.
+const startPatience = 10 * time.Second
 
 func init() { entry.Fallback = connect }
 
 func connect(stop <-chan struct{}) (entry.Server, error) {
-	c, err := relay.Connect(dial, stop, startLimit)
+	c, err := relay.Connect(dial, stop, startPatience)
+	if err != nil && !errors.Is(err, relay.ErrStopped) {
+		log.Printf("serve: no server listens on $PORT=%s after %v (%v); waiting for it", entry.Port(), startPatience, err)
+		c, err = relay.Connect(dial, stop, startLimit-startPatience)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no server listened on $PORT=%s within %v (%w)", entry.Port(), startLimit, err)
 	}

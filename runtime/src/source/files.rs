@@ -48,25 +48,26 @@ fn stamp(path: &Path) -> Stamp {
 /// Reads everything that `paths` name. `name` is for a bare component's Service.
 #[must_use]
 pub fn scan(paths: &[PathBuf], name: Option<&str>) -> Scan {
-    let mut scan = Scan::default();
+    find(paths).read(name)
+}
+
+/// Finds everything that `paths` name, and reads nothing yet.
+#[must_use]
+pub fn find(paths: &[PathBuf]) -> Found {
+    let mut found = Found::default();
     for path in paths {
         if path.is_dir() {
-            scan.folder(path, 0);
+            found.folder(path, 0);
         } else {
-            scan.look_at(path.clone());
-            let documents = if is_component(path) {
-                bare(path, name)
+            let what = if is_component(path) {
+                What::Component
             } else {
-                read(path)
+                What::Manifest { is_named: true }
             };
-            scan.files.push(File {
-                path: path.clone(),
-                is_named: true,
-                documents,
-            });
+            found.add(path.clone(), what);
         }
     }
-    scan
+    found
 }
 
 /// Whether a path names a component or core module rather than a manifest.
@@ -85,13 +86,87 @@ fn is_manifest(path: &Path) -> bool {
     )
 }
 
-/// Whether reading these takes long enough to do something else meanwhile.
-#[must_use]
-pub fn are_large(paths: &[PathBuf]) -> bool {
-    /// Some hundred objects.
-    const LARGE_BYTES: u64 = 256 << 10;
-    let bytes = |path: &PathBuf| std::fs::metadata(path).map_or(0, |found| found.len());
-    paths.iter().map(bytes).sum::<u64>() > LARGE_BYTES
+/// Files and folders, in the order in which they are read.
+#[derive(Debug, Default)]
+pub struct Found(Vec<Place>);
+
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    stamp: Stamp,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Folder(io::Result<()>),
+    Manifest {
+        is_named: bool,
+    },
+    /// One that was named: others are named by manifests.
+    Component,
+}
+
+impl Found {
+    fn add(&mut self, path: PathBuf, what: What) {
+        let stamp = stamp(&path);
+        self.0.push(Place { path, stamp, what });
+    }
+
+    fn folder(&mut self, folder: &Path, depth: usize) {
+        let (entries, listed) = match entries(folder) {
+            Ok(entries) => (entries, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        self.add(folder.to_owned(), What::Folder(listed));
+        for path in entries {
+            let is_hidden = path
+                .file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if is_hidden {
+                // Editors' and version control's own files.
+            } else if path.is_dir() && depth < MAX_DEPTH {
+                self.folder(&path, depth + 1);
+            } else if is_manifest(&path) {
+                self.add(path, What::Manifest { is_named: false });
+            }
+        }
+    }
+
+    /// Whether to read the manifests takes long enough to do something else meanwhile.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        /// Some hundred objects.
+        const LARGE_BYTES: u64 = 256 << 10;
+        let manifests = self
+            .0
+            .iter()
+            .filter(|place| matches!(place.what, What::Manifest { .. }));
+        let bytes = manifests.filter_map(|place| Some(place.stamp?.1));
+        bytes.sum::<u64>() > LARGE_BYTES
+    }
+
+    /// Reads all of it. `name` is for a bare component's Service.
+    #[must_use]
+    pub fn read(self, name: Option<&str>) -> Scan {
+        let mut scan = Scan::default();
+        for Place { path, stamp, what } in self.0 {
+            scan.looked_at.push(path.clone());
+            scan.stamps.push(stamp);
+            let (is_named, documents) = match what {
+                What::Folder(Ok(())) => continue,
+                What::Folder(Err(error)) => (false, Err(vec![unreadable(&path, &error)])),
+                What::Manifest { is_named } => (is_named, read(&path)),
+                What::Component => (true, bare(&path, name)),
+            };
+            scan.files.push(File {
+                path,
+                is_named,
+                documents,
+            });
+        }
+        scan
+    }
 }
 
 impl Scan {
@@ -100,42 +175,6 @@ impl Scan {
     pub fn is_stale(&self) -> bool {
         let mut looks = self.looked_at.iter().zip(&self.stamps);
         looks.any(|(path, then)| stamp(path) != *then)
-    }
-
-    fn look_at(&mut self, path: PathBuf) {
-        self.stamps.push(stamp(&path));
-        self.looked_at.push(path);
-    }
-
-    fn folder(&mut self, folder: &Path, depth: usize) {
-        self.look_at(folder.to_owned());
-        match entries(folder) {
-            Ok(entries) => {
-                for path in entries {
-                    let is_hidden = path
-                        .file_name()
-                        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-                    if is_hidden {
-                        // Editors' and version control's own files.
-                    } else if path.is_dir() && depth < MAX_DEPTH {
-                        self.folder(&path, depth + 1);
-                    } else if is_manifest(&path) {
-                        self.look_at(path.clone());
-                        let documents = read(&path);
-                        self.files.push(File {
-                            path,
-                            is_named: false,
-                            documents,
-                        });
-                    }
-                }
-            }
-            Err(error) => self.files.push(File {
-                path: folder.to_owned(),
-                is_named: false,
-                documents: Err(vec![unreadable(folder, &error)]),
-            }),
-        }
     }
 }
 
@@ -261,6 +300,19 @@ mod tests {
         assert!(!second.is_stale());
         fs::write(&file, format!("{SERVICE}# more\n")).expect("written");
         assert!(second.is_stale(), "it changed");
+    }
+
+    #[test]
+    fn only_manifests_are_large_also_those_in_folders() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let folder = directory.path().join("folder");
+        fs::create_dir(&folder).expect("a folder");
+        let component = folder.join("a.wasm");
+        fs::write(&component, vec![0; 1 << 20]).expect("written");
+        let is_large = || find(&[folder.clone(), component.clone()]).is_large();
+        assert!(!is_large());
+        fs::write(folder.join("a.yaml"), SERVICE.repeat(4000)).expect("written");
+        assert!(is_large());
     }
 
     #[test]

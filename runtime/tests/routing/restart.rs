@@ -63,6 +63,10 @@ async fn what_was_settled_is_served_at_once_and_not_written_again() {
     // Nothing has to be waited for: the first request is answered by what was kept.
     let answer = world.ask("a.default", &[]).await;
     assert_eq!(answer, (200, "Hello a!\n".to_owned()));
+    let is_active = |revision: Option<&serde_json::Value>| {
+        revision.is_some_and(|revision| condition(revision, "Active")["status"] == "True")
+    };
+    world.wait(Kind::Revision, "a-00001", is_active).await;
     // What only shows what runs is made again, and by then everything else was looked at, too.
     for name in ["a-00001-deployment", "b-00001-deployment"] {
         world
@@ -74,10 +78,6 @@ async fn what_was_settled_is_served_at_once_and_not_written_again() {
     assert_ne!(after[&woken], before[&woken], "it has a replica now");
     after.insert(woken.clone(), before[&woken].clone());
     assert_eq!(after, before);
-    let is_active = |revision: Option<&serde_json::Value>| {
-        revision.is_some_and(|revision| condition(revision, "Active")["status"] == "True")
-    };
-    world.wait(Kind::Revision, "a-00001", is_active).await;
     let asleep = world.get(Kind::Revision, "b-00001").unwrap();
     assert_eq!(condition(&asleep, "Active")["reason"], "NoTraffic");
     assert_eq!(condition(&asleep, "Ready")["status"], "True");
