@@ -83,6 +83,7 @@ fn measure(
         context,
         home: &format!("cold-{guest}"),
         manifest: &manifest,
+        port: 0,
         arguments: vec!["--fresh".to_owned()],
     };
     // The first run compiles, the second one finds the code on disk and nothing loaded.

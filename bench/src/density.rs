@@ -92,6 +92,7 @@ fn start(context: &Context, count: usize, components: &[PathBuf]) -> Result<(Pee
         context,
         home: "density",
         manifest: &manifest,
+        port: 0,
         arguments: vec!["--fresh".to_owned()],
     };
     let begin = Instant::now();

@@ -29,6 +29,7 @@ pub fn run(context: &Context) -> Result<Section> {
         context,
         home: "herd",
         manifest: &manifest,
+        port: 0,
         arguments: vec!["--fresh".to_owned()],
     }
     .start()?;

@@ -28,6 +28,7 @@ pub fn run(context: &Context) -> Result<Section> {
         context,
         home: "idle",
         manifest: &manifest,
+        port: 0,
         arguments: [
             set("ingress.max-connections=20000"),
             set("ingress.max-connections-per-address=20000"),

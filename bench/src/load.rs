@@ -241,6 +241,7 @@ impl Bench<'_> {
                     context: self.context,
                     home: "load",
                     manifest: &manifest,
+                    port: 0,
                     arguments: vec!["--fresh".to_owned()],
                 };
                 (serve.start()?, manifest::host("load"))

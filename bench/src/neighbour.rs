@@ -35,6 +35,7 @@ pub fn run(context: &Context) -> Result<Section> {
         context,
         home: "neighbour",
         manifest: &manifest,
+        port: 0,
         arguments: vec!["--fresh".to_owned()],
     }
     .start()?;

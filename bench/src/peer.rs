@@ -19,7 +19,7 @@ use crate::client::Client;
 /// components is part of it.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long it may take to end when it is asked to.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(60);
 
 /// A running server.
 pub struct Peer {
@@ -94,6 +94,8 @@ pub struct Serve<'a> {
     /// Below `target/bench`; a later run goes on with what is compiled there.
     pub home: &'a str,
     pub manifest: &'a Path,
+    /// Where it listens; 0 is any.
+    pub port: u16,
     pub arguments: Vec<String>,
 }
 
@@ -106,7 +108,8 @@ impl Serve<'_> {
         let mut command = Command::new(&self.context.serve);
         command
             .arg(self.manifest)
-            .args(["-o", "json", "--listen", "127.0.0.1:0"])
+            .args(["-o", "json", "--listen"])
+            .arg(format!("127.0.0.1:{}", self.port))
             .args(["--local-listen", "off", "--api-listen", "off"])
             .args(&self.arguments)
             .env_remove("SERVE_CONFIG")

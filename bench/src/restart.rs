@@ -30,17 +30,20 @@ pub fn run(context: &Context) -> Result<Section> {
             .extend(paths.map(|(n, path)| manifest::service(&format!("r-{n}"), path, &at_zero)));
         let name = format!("restart-{count}");
         let manifest = manifest::write(context, &name, &documents)?;
-        let serve = |arguments: &[&str]| Serve {
+        // Another port would be another URL for each Route, which is a change of its own.
+        let serve = |port: u16, arguments: &[&str]| Serve {
             context,
             home: &name,
             manifest: &manifest,
+            port,
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
         };
-        let earlier = serve(&["--fresh"]).start()?;
+        let earlier = serve(0, &["--fresh"]).start()?;
         earlier.ready(count)?;
+        let port = earlier.address.port();
         drop(earlier);
         let begin = Instant::now();
-        let again = serve(&[]).start()?;
+        let again = serve(port, &[]).start()?;
         let listening = begin.elapsed();
         again.wait_for(&manifest::host("r-0"), begin + STARTUP)?;
         let first = begin.elapsed();

@@ -76,6 +76,7 @@ fn start(context: &Context, count: usize) -> Result<Peer> {
         context,
         home: &home,
         manifest: &manifest,
+        port: 0,
         arguments: vec!["--fresh".to_owned()],
     }
     .start()?;
