@@ -124,9 +124,9 @@ impl Probes {
     /// # Errors
     /// [`NotOffered`] for a probe that runs a program in the container.
     pub fn of(container: &Container) -> Result<Self, NotOffered> {
-        let check = |probe: &Option<podspec::Probe>, field| {
+        let check = |probe: &Option<Box<podspec::Probe>>, field| {
             let check = |probe| Check::of(probe).ok_or(NotOffered { field });
-            probe.as_ref().map(check).transpose()
+            probe.as_deref().map(check).transpose()
         };
         Ok(Self {
             startup: check(&container.startup_probe, "startupProbe.exec")?,

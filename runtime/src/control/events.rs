@@ -3,6 +3,7 @@
 //! What is told again raises the count of its Event; Events end an hour after they were last told,
 //! and the oldest give way when there are too many.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use serve_core::kind::Kind;
@@ -19,10 +20,17 @@ const MOST: usize = 2000;
 /// What is told again when it is the same.
 type Same = (String, &'static str, String);
 
+#[derive(Debug)]
+struct Known {
+    key: ObjectKey,
+    /// How often it is in [`Recorder::told`].
+    times: usize,
+}
+
 /// The Events of a store. One task owns it.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    known: HashMap<Same, ObjectKey>,
+    known: HashMap<Same, Known>,
     /// What was told, the longest ago first; one that was told again is in it more than once.
     told: VecDeque<(Timestamp, Same)>,
 }
@@ -39,14 +47,19 @@ impl Recorder {
         self.expire(store, now);
         let same = (about.uid.clone(), event.reason, event.message.clone());
         let known = self.known.get(&same);
-        let known = known.and_then(|key| store.get(Kind::Event, key));
+        let known = known.and_then(|known| store.get(Kind::Event, &known.key));
         let written = match known {
             Some(before) => store.update(repeat_event(&before, now)),
             None => store.create(make_event(about, event, now)),
         };
         // An event that cannot be written is one line less for a person; nothing depends on it.
         let key = written.ok()?.key();
-        self.known.insert(same.clone(), key.clone());
+        let known = self.known.entry(same.clone()).or_insert_with(|| Known {
+            key: key.clone(),
+            times: 0,
+        });
+        known.key.clone_from(&key);
+        known.times += 1;
         self.told.push_back((now, same));
         while self.told.len() > MOST {
             self.forget_oldest(store);
@@ -67,12 +80,13 @@ impl Recorder {
         let Some((_, same)) = self.told.pop_front() else {
             return;
         };
-        if self.told.iter().any(|(_, other)| *other == same) {
+        let Entry::Occupied(mut known) = self.known.entry(same) else {
             return;
-        }
-        if let Some(key) = self.known.remove(&same) {
+        };
+        known.get_mut().times -= 1;
+        if known.get().times == 0 {
             // One that is gone went with its namespace.
-            let _ = store.delete(Kind::Event, &key, None);
+            let _ = store.delete(Kind::Event, &known.remove().key, None);
         }
     }
 }

@@ -49,8 +49,8 @@ impl Restoring {
     /// Begins to read, on a thread for that; first what requests wait for.
     #[must_use]
     pub fn begin(load: Load, shared: Arc<Shared>, state: watch::Sender<Restored>) -> Self {
-        // A few are read ahead, not all of them.
-        let (sender, batches) = mpsc::channel(4);
+        // One is read ahead: what somebody waits for comes after it.
+        let (sender, batches) = mpsc::channel(1);
         shared.opening.begin();
         let reading =
             tokio::task::spawn_blocking(move || load.run(|| shared.opening.take_wanted(), &sender));
@@ -141,7 +141,7 @@ impl Controller {
                     self.push_again(id, is_settled);
                 }
                 Object::Service(_) | Object::Configuration(_) => {
-                    self.push_again(id, is_ready(object));
+                    self.push_again(id, object.is_ready());
                 }
                 _ => {}
             }
@@ -192,20 +192,4 @@ impl Controller {
         self.routes.set(&key, wanted.clone(), IngressState::Ready);
         Some(wanted)
     }
-}
-
-/// Whether a Service or Configuration is ready, as it is written now.
-fn is_ready(object: &Object) -> bool {
-    let (observed, all) = match object {
-        Object::Service(service) => (
-            service.status.observed_generation,
-            &service.status.conditions,
-        ),
-        Object::Configuration(configuration) => (
-            configuration.status.observed_generation,
-            &configuration.status.conditions,
-        ),
-        _ => return false,
-    };
-    conditions::settled(object.metadata(), observed, all) == Some(ConditionStatus::True)
 }

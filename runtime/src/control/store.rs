@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use serve_core::api::{
     ConfigurationStatus, DomainMappingStatus, RevisionStatus, RouteStatus, ServiceStatus,
 };
@@ -549,13 +549,9 @@ fn grace_seconds(object: &Object) -> i64 {
 /// object that is kept as it was given is written with the rest, and does not count.
 fn same_but_for_metadata(old: &Object, new: &mut Object) -> bool {
     if let (Object::Dynamic(old), Object::Dynamic(new)) = (old, &*new) {
-        let rest = |body: &Map<String, Value>| {
-            let members = body.iter().filter(|(name, _)| *name != "status");
-            members
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect::<Vec<_>>()
-        };
-        return rest(&old.body) == rest(&new.body);
+        let is_spec = |(name, _): &(&String, &Value)| *name != "status";
+        let (old, new) = (old.body.iter(), new.body.iter());
+        return old.filter(is_spec).eq(new.filter(is_spec));
     }
     let kept = std::mem::replace(new.metadata_mut(), old.metadata().clone());
     let same = *old == *new;

@@ -26,8 +26,9 @@ use serve_core::object::Object;
 const HEADER: &[u8] = b"serve-objects 2\n";
 /// `@`, an offset, a line break.
 const FOOTER_BYTES: u64 = 22;
-/// How much is read at once when all of it is read.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// How much is read at once when all of it is read. Few Services: what somebody waits for is behind
+/// them.
+const CHUNK_BYTES: u64 = 64 << 10;
 
 /// Where everything is.
 #[derive(Debug, Default, Serialize, Deserialize)]

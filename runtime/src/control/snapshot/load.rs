@@ -121,12 +121,27 @@ fn families(
         return Ok(());
     }
     for number in 0..reader.len() {
-        for host in wanted() {
-            for number in candidates(&host).filter_map(|(ns, name)| reader.find(ns, name)) {
-                if !is_done[number] && !send(number, true, &mut is_done)? {
-                    return Ok(());
-                }
+        let hosts = wanted();
+        let found = hosts.iter().flat_map(|host| candidates(host));
+        let found: Vec<_> = found
+            .filter_map(|(namespace, name)| reader.find(namespace, name))
+            .collect();
+        let (known, new): (Vec<_>, Vec<_>) = found.into_iter().partition(|number| is_done[*number]);
+        for number in &new {
+            if !is_done[*number] && !send(*number, true, &mut is_done)? {
+                return Ok(());
             }
+        }
+        // It was given away when nobody had asked for it.
+        let batch = Batch {
+            objects: Vec::new(),
+            is_wanted: true,
+        };
+        if new.is_empty()
+            && !known.is_empty()
+            && to.blocking_send((batch, reader.revision())).is_err()
+        {
+            return Ok(());
         }
         if !is_done[number] && !send(number, false, &mut is_done)? {
             return Ok(());

@@ -130,8 +130,8 @@ fn drop_false(field: &mut Option<bool>) {
 }
 
 /// Drops what Go has as the zero of a field that is not a pointer.
-fn drop_zero(field: &mut Option<Value>) {
-    let is_zero = match field {
+fn drop_zero(field: &mut Option<Box<Value>>) {
+    let is_zero = match field.as_deref() {
         Some(Value::Bool(value)) => !*value,
         Some(Value::Number(number)) => number.as_i64() == Some(0),
         Some(Value::String(text)) => text.is_empty(),

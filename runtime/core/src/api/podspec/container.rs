@@ -35,13 +35,13 @@ pub struct Container {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volume_mounts: Vec<VolumeMount>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub liveness_probe: Option<Probe>,
+    pub liveness_probe: Option<Box<Probe>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub readiness_probe: Option<Probe>,
+    pub readiness_probe: Option<Box<Probe>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub startup_probe: Option<Probe>,
+    pub startup_probe: Option<Box<Probe>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub security_context: Option<SecurityContext>,
+    pub security_context: Option<Box<SecurityContext>>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub termination_message_path: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -49,19 +49,19 @@ pub struct Container {
 
     // Never allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub lifecycle: Option<Value>,
+    pub lifecycle: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resize_policy: Option<Value>,
+    pub resize_policy: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart_policy: Option<Value>,
+    pub restart_policy: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stdin: Option<Value>,
+    pub stdin: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stdin_once: Option<Value>,
+    pub stdin_once: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tty: Option<Value>,
+    pub tty: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub volume_devices: Option<Value>,
+    pub volume_devices: Option<Box<Value>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -75,9 +75,9 @@ pub struct ContainerPort {
     pub protocol: String,
     // Never allowed.
     #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
-    pub host_ip: Option<Value>,
+    pub host_ip: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_port: Option<Value>,
+    pub host_port: Option<Box<Value>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,11 +98,11 @@ pub struct EnvVarSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeySelector>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field_ref: Option<Value>,
+    pub field_ref: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_field_ref: Option<Value>,
+    pub resource_field_ref: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub file_key_ref: Option<Value>,
+    pub file_key_ref: Option<Box<Value>>,
 }
 
 /// One key of a ConfigMap or Secret.
@@ -147,7 +147,7 @@ pub struct ResourceRequirements {
     pub requests: Option<BTreeMap<String, Quantity>>,
     // Never allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub claims: Option<Value>,
+    pub claims: Option<Box<Value>>,
 }
 
 /// A resource quantity as it was written; [`crate::quantity`] reads it. In canonical form it is a

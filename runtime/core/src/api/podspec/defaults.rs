@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{
-    Capabilities, Container, PodSpec, Probe, Quantity, SecurityContext, TcpSocketAction, Volume,
-};
+use super::{Capabilities, Container, PodSpec, Quantity, TcpSocketAction, Volume};
 use crate::api::admit::Operation;
 use crate::meta::ObjectMeta;
 use crate::settings::{Defaults, SecurePodDefaults, Settings, Template, Values};
@@ -128,7 +126,7 @@ fn default_resources(container: &mut Container, defaults: &Defaults) {
 /// The container that serves gets a readiness probe; others only have theirs completed.
 fn default_probes(container: &mut Container, alone: bool) {
     if alone || !container.ports.is_empty() {
-        let probe = container.readiness_probe.get_or_insert_with(Probe::default);
+        let probe = container.readiness_probe.get_or_insert_default();
         let has_handler = probe.http_get.is_some()
             || probe.tcp_socket.is_some()
             || probe.exec.is_some()
@@ -183,18 +181,16 @@ fn default_security(container: &mut Container, pod: &Value, non_root: bool) {
         let number = port.container_port.unwrap_or_default();
         number > 0 && number < 1024
     });
-    let context = container
-        .security_context
-        .get_or_insert_with(SecurityContext::default);
+    let context = container.security_context.get_or_insert_default();
     context.allow_privilege_escalation.get_or_insert(false);
     let has_type = |profile: &Value| {
         profile["type"]
             .as_str()
             .is_some_and(|kind| !kind.is_empty())
     };
-    let own = context.seccomp_profile.as_ref().is_some_and(has_type);
+    let own = context.seccomp_profile.as_deref().is_some_and(has_type);
     if !own && !has_type(&pod["seccompProfile"]) {
-        context.seccomp_profile = Some(json!({ "type": "RuntimeDefault" }));
+        context.seccomp_profile = Some(Box::new(json!({ "type": "RuntimeDefault" })));
     }
     context.capabilities.get_or_insert_with(|| Capabilities {
         drop: vec!["ALL".to_owned()],

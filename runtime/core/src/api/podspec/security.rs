@@ -21,16 +21,16 @@ pub struct SecurityContext {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_non_root: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seccomp_profile: Option<Value>,
+    pub seccomp_profile: Option<Box<Value>>,
     // Never allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub app_armor_profile: Option<Value>,
+    pub app_armor_profile: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub proc_mount: Option<Value>,
+    pub proc_mount: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub se_linux_options: Option<Value>,
+    pub se_linux_options: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub windows_options: Option<Value>,
+    pub windows_options: Option<Box<Value>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

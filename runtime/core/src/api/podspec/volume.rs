@@ -23,13 +23,13 @@ pub struct Volume {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<ClaimVolume>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_path: Option<Value>,
+    pub host_path: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub csi: Option<Value>,
+    pub csi: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ephemeral: Option<Value>,
+    pub ephemeral: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<Value>,
+    pub image: Option<Box<Value>>,
 }
 
 /// The keys of a Secret as files.
@@ -87,9 +87,9 @@ pub struct Projection {
     pub downward_api: Option<DownwardProjection>,
     // Never allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cluster_trust_bundle: Option<Value>,
+    pub cluster_trust_bundle: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod_certificate: Option<Value>,
+    pub pod_certificate: Option<Box<Value>>,
 }
 
 /// A Secret or ConfigMap by name.
@@ -129,9 +129,9 @@ pub struct DownwardProjection {
 pub struct DownwardFile {
     pub path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field_ref: Option<Value>,
+    pub field_ref: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_field_ref: Option<Value>,
+    pub resource_field_ref: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<i32>,
 }
@@ -180,7 +180,7 @@ pub struct VolumeMount {
     pub mount_propagation: Option<String>,
     // Never allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sub_path_expr: Option<Value>,
+    pub sub_path_expr: Option<Box<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub recursive_read_only: Option<Value>,
+    pub recursive_read_only: Option<Box<Value>>,
 }

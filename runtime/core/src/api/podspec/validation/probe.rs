@@ -19,8 +19,8 @@ pub(super) fn sidecar(container: &Container, probing: Flag) -> FieldErrors {
         let fields = probe.and_then(|probe| disallowed(set_fields(probe)));
         FieldErrors::from(fields).via_field(name)
     };
-    refused(container.liveness_probe.as_ref(), "livenessProbe").and(refused(
-        container.readiness_probe.as_ref(),
+    refused(container.liveness_probe.as_deref(), "livenessProbe").and(refused(
+        container.readiness_probe.as_deref(),
         "readinessProbe",
     ))
 }

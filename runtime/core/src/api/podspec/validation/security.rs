@@ -83,8 +83,8 @@ fn id(value: Option<i64>, path: &str) -> Option<FieldError> {
 /// What is less safe than it could be because it is not said.
 pub(super) fn warnings(spec: &PodSpec, container: &Container) -> FieldErrors {
     let none = SecurityContext::default();
-    let own = container.security_context.as_ref().unwrap_or(&none);
-    let pod = spec.security_context.as_ref().unwrap_or(&Value::Null);
+    let own = container.security_context.as_deref().unwrap_or(&none);
+    let pod = spec.security_context.as_deref().unwrap_or(&Value::Null);
     let mut unsaid = Vec::new();
     if pod["runAsNonRoot"].is_null() && own.run_as_non_root.is_none() {
         unsaid.push("runAsNonRoot");
@@ -101,7 +101,7 @@ pub(super) fn warnings(spec: &PodSpec, container: &Container) -> FieldErrors {
     match &own.seccomp_profile {
         None if pod_profile.is_null() => unsaid.push("seccompProfile"),
         profile => {
-            if !profile.as_ref().is_some_and(has_type) && !has_type(pod_profile) {
+            if !profile.as_deref().is_some_and(has_type) && !has_type(pod_profile) {
                 unsaid.push("seccompProfile.type");
             }
         }
