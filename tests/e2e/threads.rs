@@ -37,9 +37,14 @@ fn threads_that_serve_requests_go_before_those_of_the_control_plane() {
             .get(name)
             .unwrap_or_else(|| panic!("{name}: {found:?}"))
     };
-    assert!(of("serve-data").iter().all(|nice| *nice == 0), "{found:?}");
+    // Of the thread that started the others: whoever runs the tests may have given way to all.
+    let own = of("serve")[0];
     assert!(
-        of("serve-control").iter().all(|nice| *nice > 0),
+        of("serve-data").iter().all(|nice| *nice == own),
+        "{found:?}"
+    );
+    assert!(
+        of("serve-control").iter().all(|nice| *nice > own),
         "{found:?}"
     );
 }
