@@ -43,6 +43,7 @@ pub fn run(context: &Context) -> Result<Section> {
     for count in SERVICES {
         let count = context.size(count);
         let (peer, ready_seconds) = start(context, count, &components)?;
+        peer.rest()?;
         let at_zero = machine::resident_bytes(peer.pid());
         let before = machine::cpu_time(peer.pid());
         std::thread::sleep(REST);
@@ -71,7 +72,7 @@ pub fn run(context: &Context) -> Result<Section> {
         about: format!(
             "Services of {COMPONENTS} components, at zero from the beginning, in a `serve` that has \
              their code on disk. What one costs at zero is what `serve` has more than with a single \
-             one ({} MiB), its stored objects included; its CPU time is watched for {} s. {CLIENTS} clients wake all of them, each \
+             one ({} MiB), its stored objects included; its CPU time is watched for {} s once the work that follows the start is done. {CLIENTS} clients wake all of them, each \
              on one connection; every body is checked for the name of the Service.",
             mebibytes(base),
             REST.as_secs()

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::Context;
 use crate::client::Client;
+use crate::machine;
 
 /// How long a server may take until it listens or a Service is ready: a compilation of thousands of
 /// components is part of it.
@@ -59,6 +60,21 @@ impl Peer {
                 _ => {}
             }
         }
+    }
+
+    /// Waits until the work that follows a start is done: until it takes less than a hundredth of a
+    /// core for some seconds.
+    pub fn rest(&self) -> Result<()> {
+        const LOOK: Duration = Duration::from_secs(3);
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let before = machine::cpu_time(self.pid());
+            std::thread::sleep(LOOK);
+            if machine::cpu_time(self.pid()).saturating_sub(before) < LOOK / 100 {
+                return Ok(());
+            }
+        }
+        bail!("it does not come to rest")
     }
 
     /// Waits until so many Services are ready.

@@ -54,7 +54,8 @@ pub fn run(context: &Context) -> Result<Section> {
         name: "routes",
         about: format!(
             "hello, reused, {CONNECTIONS} connections (wrk), in a `serve` with this Service alone \
-             and in one with all the others at zero; medians of alternating rounds of {} s.",
+             and in one with all the others at zero, both at rest after their start; medians of \
+             alternating rounds of {} s.",
             context.arguments.seconds
         ),
         table,
@@ -82,5 +83,6 @@ fn start(context: &Context, count: usize) -> Result<Peer> {
     .start()?;
     peer.ready(count)?;
     peer.wait_for(&manifest::host(NAME), Instant::now() + STARTUP)?;
+    peer.rest()?;
     Ok(peer)
 }

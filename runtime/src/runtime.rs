@@ -161,6 +161,7 @@ impl Builder {
         let progress = progress::Reporter::default();
         let live = Live::new(settings(&self.config.network));
         let settings = live.subscribe();
+        let settings_version = live.version();
         let tasks = Arc::new(Tasks::default());
         let store = Store::in_memory(self.clock.clone());
         let shared = Arc::new(Shared::new(self.config.ingress.clone()));
@@ -225,6 +226,7 @@ impl Builder {
             workers,
             tasks,
             settings,
+            settings_version,
             resolver,
             launcher,
             logs,
@@ -389,6 +391,7 @@ pub struct Runtime {
     workers: usize,
     tasks: Arc<Tasks>,
     settings: Current,
+    settings_version: watch::Receiver<u64>,
     resolver: Resolver,
     launcher: Launcher,
     logs: Logs,
@@ -472,7 +475,8 @@ impl Runtime {
     }
 
     /// Creates an object, or makes an existing one like it. Images that are files are read,
-    /// relative to the origin's directory.
+    /// relative to the origin's directory. A ConfigMap of settings holds for all that is applied
+    /// after it.
     ///
     /// # Errors
     /// As [`ApplyError`] says.
@@ -502,9 +506,24 @@ impl Runtime {
                 Err(ApplyError::Store(
                     store::Error::Conflict(_) | store::Error::AlreadyExists(_),
                 )) => {}
-                result => return result,
+                result => {
+                    let written = result?;
+                    self.settings_follow(&written).await;
+                    return Ok(written);
+                }
             }
         }
+    }
+
+    /// Waits, if an object is one of the settings, until these are as it says.
+    async fn settings_follow(&self, written: &Object) {
+        if !Live::concerns(&(written.kind(), written.key())) {
+            return;
+        }
+        let version = written.metadata().resource_version.parse().unwrap_or(0);
+        let mut known = self.settings_version.clone();
+        // An error says that the host ends: nothing follows any more.
+        let _ = known.wait_for(|known| *known >= version).await;
     }
 
     /// Gives an object the default namespace if it has none, and names its images by digest, as

@@ -19,18 +19,31 @@ pub struct Live {
     /// What holds where no ConfigMap says otherwise.
     base: Settings,
     current: watch::Sender<Arc<Settings>>,
+    /// The version of the store as of which they are known.
+    version: watch::Sender<u64>,
 }
 
 impl Live {
     #[must_use]
     pub fn new(base: Settings) -> Self {
         let current = watch::Sender::new(Arc::new(base.clone()));
-        Self { base, current }
+        Self {
+            base,
+            current,
+            version: watch::Sender::new(0),
+        }
     }
 
     #[must_use]
     pub fn subscribe(&self) -> Current {
         self.current.subscribe()
+    }
+
+    /// The version of the store as of which they are known. It has no sender any more when they are
+    /// not kept in step any more.
+    #[must_use]
+    pub fn version(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
     }
 
     /// Whether a change of this object may change settings.
@@ -42,7 +55,8 @@ impl Live {
     /// Reads all ConfigMaps again. Returns whether anything changed.
     pub fn refresh(&self, store: &Store) -> bool {
         let mut settings = self.base.clone();
-        for object in store.list(Kind::ConfigMap, Some(NAMESPACE)).0 {
+        let (maps, version) = store.list(Kind::ConfigMap, Some(NAMESPACE));
+        for object in maps {
             let Object::Dynamic(map) = &*object else {
                 continue;
             };
@@ -52,13 +66,15 @@ impl Live {
                 tracing::warn!(name, %error, "settings are not understood; defaults hold");
             }
         }
-        self.current.send_if_modified(|current| {
+        let changed = self.current.send_if_modified(|current| {
             let changed = **current != settings;
             if changed {
                 *current = Arc::new(settings);
             }
             changed
-        })
+        });
+        self.version.send_replace(version);
+        changed
     }
 }
 

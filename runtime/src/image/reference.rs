@@ -26,7 +26,12 @@ impl Reference {
         if let Some(package) = image.strip_prefix("ko://") {
             return Self::Ko(package.to_owned());
         }
+        let is_path = |text: &str| ["./", "../", "/"].iter().any(|it| text.starts_with(it));
         if let Some(path) = image.strip_prefix("file://") {
+            return Self::File(path.into());
+        }
+        // The short form of such a URL; `file:1.0` is an image and its tag.
+        if let Some(path) = image.strip_prefix("file:").filter(|path| is_path(path)) {
             return Self::File(path.into());
         }
         if let Some((_, digest)) = image.split_once("@sha256:")
@@ -39,13 +44,12 @@ impl Reference {
                 digest: digest.to_owned(),
             };
         }
-        let is_path = ["./", "../", "/"]
-            .iter()
-            .any(|start| image.starts_with(start));
         let extension = Path::new(image)
             .extension()
             .and_then(|extension| extension.to_str());
-        if is_path || matches!(extension, Some("wasm" | "wat")) && !image.contains([':', '@']) {
+        if is_path(image)
+            || matches!(extension, Some("wasm" | "wat")) && !image.contains([':', '@'])
+        {
             return Self::File(image.into());
         }
         Self::Registry(image.to_owned())
@@ -92,6 +96,9 @@ mod tests {
                 "file:///opt/app.wasm",
                 Reference::File("/opt/app.wasm".into()),
             ),
+            ("file:/opt/app", Reference::File("/opt/app".into())),
+            ("file:./app", Reference::File("./app".into())),
+            ("file:v1", Reference::Registry("file:v1".into())),
             ("ko://./cmd/hello", Reference::Ko("./cmd/hello".into())),
             (
                 &format!("serve.local/hi@sha256:{digest}"),

@@ -156,3 +156,19 @@ async fn each_key_acts_at_once() {
         check(&world, number, case).await;
     }
 }
+
+#[tokio::test]
+async fn a_setting_holds_for_what_is_applied_after_it() {
+    let world = World::new();
+    for round in 0..20 {
+        let is_allowed = round % 2 == 0;
+        let data = json!({"allow-zero-initial-scale": is_allowed.to_string()});
+        world.set("config-autoscaler", data).await;
+        let mut object = service(&format!("s{round}"), "hello", "x");
+        object["spec"]["template"]["metadata"]["annotations"] =
+            json!({"autoscaling.knative.dev/initial-scale": "0"});
+        let applied = world.try_apply(object).await;
+        assert_eq!(applied.is_ok(), is_allowed, "round {round}: {applied:?}");
+    }
+    world.runtime.shutdown(MINUTE).await;
+}
