@@ -202,7 +202,7 @@ impl Launcher {
     /// Dropping the future leaves at most a compilation whose result is kept.
     pub async fn launch(&self, object: &api::Revision) -> Result<Arc<Revision>, Error> {
         let revision = self.prepare(object).await?;
-        let _starting = self.progress.begin(Step::Start, &revision.key.to_string());
+        let _starting = self.progress.begin(Step::Start, revision.key.to_string());
         revision.pool.warm().await?;
         Ok(revision)
     }
