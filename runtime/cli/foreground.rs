@@ -50,6 +50,8 @@ pub struct Foreground<'a> {
     /// What was applied last for each object, as a digest: what is as it was is left alone, so that
     /// a change that somebody made otherwise holds until the file changes.
     applied: BTreeMap<Id, Digest>,
+    /// What was said last to be wrong.
+    told: Vec<Diagnostic>,
 }
 
 /// What one look at the files led to.
@@ -94,6 +96,7 @@ impl<'a> Foreground<'a> {
             pending: Pending::default(),
             made: BTreeMap::new(),
             applied: BTreeMap::new(),
+            told: Vec::new(),
         }
     }
 
@@ -161,7 +164,12 @@ impl<'a> Foreground<'a> {
     }
 
     /// Tells what is wrong with files that were right before.
-    fn tell(&self, look: &Look) {
+    fn tell(&mut self, look: &Look) {
+        // A log beside the files changes their folder: what was said last is not said again for it.
+        if look.wrong == self.told {
+            return;
+        }
+        self.told.clone_from(&look.wrong);
         snippet::print(&look.wrong);
         for wrong in &look.wrong {
             self.reporter.report(&Event::Invalid { diagnostic: wrong });

@@ -307,17 +307,13 @@ fn settings(network: &config::Network) -> Settings {
     }
 }
 
-/// Gives an object that names its revision the template of the stored one when both mean the same.
+/// Gives an object the template of the stored one when both mean the same.
 ///
-/// Knative gives such a template no defaults, so that it would differ from the stored one, which
-/// has them, and be refused as a change without a new name.
-fn keep_named_template(request: &admit::Request<'_>, old: &Object, new: &mut Object) {
-    let name = match old {
-        Object::Service(service) => &service.spec.template.metadata.name,
-        Object::Configuration(configuration) => &configuration.spec.template.metadata.name,
-        _ => return,
-    };
-    if name.is_empty() {
+/// Knative gives some defaults to new objects only, and a template that names its revision none
+/// later: without them it would differ from the stored one, and make a new revision or be refused
+/// as a change without a new name. `kubectl apply` keeps what its file did not say, too.
+fn keep_template(request: &admit::Request<'_>, old: &Object, new: &mut Object) {
+    if !matches!(old, Object::Service(_) | Object::Configuration(_)) {
         return;
     }
     let Ok(with_defaults) = admit::admit(request, None, new.clone()) else {
@@ -614,7 +610,7 @@ impl Runtime {
             dry_run: false,
         };
         if let Some(old) = old {
-            keep_named_template(&request, old, &mut new);
+            keep_template(&request, old, &mut new);
         }
         let admitted = admit::admit(&request, old, new)?;
         for warning in &admitted.warnings {

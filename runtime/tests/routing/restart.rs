@@ -35,6 +35,14 @@ fn versions(world: &World) -> BTreeMap<(Kind, String), String> {
     .collect()
 }
 
+/// A Service that begins at zero.
+fn sleeper(name: &str) -> serde_json::Value {
+    let mut object = service(name, "hello", name);
+    let template = &mut object["spec"]["template"]["metadata"]["annotations"];
+    template["autoscaling.knative.dev/initial-scale"] = json!("0");
+    object
+}
+
 async fn at_zero(world: &World, name: &str) {
     world
         .set(
@@ -42,10 +50,7 @@ async fn at_zero(world: &World, name: &str) {
             json!({"allow-zero-initial-scale": "true"}),
         )
         .await;
-    let mut object = service(name, "hello", name);
-    let template = &mut object["spec"]["template"]["metadata"]["annotations"];
-    template["autoscaling.knative.dev/initial-scale"] = json!("0");
-    world.apply(object).await;
+    world.apply(sleeper(name)).await;
     world.ready(name, &format!("{name}-00001")).await;
 }
 
@@ -63,6 +68,8 @@ async fn what_was_settled_is_served_at_once_and_not_written_again() {
     // Nothing has to be waited for: the first request is answered by what was kept.
     let answer = world.ask("a.default", &[]).await;
     assert_eq!(answer, (200, "Hello a!\n".to_owned()));
+    // The files of the run are applied again, and have none of the defaults.
+    world.apply(sleeper("b")).await;
     let is_active = |revision: Option<&serde_json::Value>| {
         revision.is_some_and(|revision| condition(revision, "Active")["status"] == "True")
     };
