@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use serve_core::api::Route;
-use serve_core::conditions::{self, ConditionStatus};
 use serve_core::kind::Kind;
 use serve_core::object::Object;
 use serve_core::reconcile::route::IngressState;
@@ -108,7 +107,7 @@ impl Controller {
         }
         let routes = std::mem::take(&mut waiting.routes);
         for object in routes {
-            let resumed = typed::<Route>(&object).and_then(|one| self.resume_route(one));
+            let resumed = self.resume_route(&object);
             self.push_again((Kind::Route, object.key()), resumed.is_some());
             waiting.ingresses.extend(resumed);
         }
@@ -147,10 +146,10 @@ impl Controller {
             }
         }
         for object in objects {
-            let Some(route) = typed::<Route>(&object) else {
+            if object.kind() != Kind::Route {
                 continue;
-            };
-            if let Some(ingress) = self.resume_route(route) {
+            }
+            if let Some(ingress) = self.resume_route(&object) {
                 waiting.ingresses.push(ingress);
                 self.push_again((Kind::Route, object.key()), true);
             } else {
@@ -176,14 +175,9 @@ impl Controller {
 
     /// The rules of a Route that was ready when the earlier run ended, and whose Revisions are
     /// there. They serve while it is looked at, as they did before.
-    fn resume_route(&mut self, route: &Route) -> Option<Ingress> {
-        let (meta, status) = (&route.metadata, &route.status);
-        let observed = status.observed_generation;
-        let settled = conditions::settled(meta, observed, &status.conditions);
-        if settled != Some(ConditionStatus::True) {
-            return None;
-        }
-        let key = meta.key();
+    fn resume_route(&mut self, object: &Object) -> Option<Ingress> {
+        let route = typed::<Route>(object).filter(|_| object.is_ready())?;
+        let key = object.key();
         let around = Around::read(&self.store, route, &self.names_of(route));
         let now = self.clock.now();
         let (plan, wanted) = self.plan_route(route, &around, None, IngressState::Restored, now);
