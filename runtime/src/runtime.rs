@@ -30,11 +30,11 @@ use crate::control::snapshot::{self, Snapshot};
 use crate::control::store::{self, Store};
 use crate::engine::{self, Engine, Scratch};
 use crate::image::Images;
-use crate::ingress::executor::Executor;
+use crate::ingress::executor::{Executor, Hooks};
 use crate::ingress::{self, Shared, handler};
 use crate::logs::Logs;
 use crate::node::Node;
-use crate::pool::{Heavy, Pressure};
+use crate::pool::{Heavy, Pressure, lane};
 use crate::process;
 use crate::progress;
 use crate::revision::launch::{self, Launcher};
@@ -646,13 +646,18 @@ impl Runtime {
             self.url_port
                 .send_replace(Some(address.port()).filter(|port| *port != 80));
         }
-        self.executor.start(self.workers)?;
+        let hooks = Hooks {
+            rests: lane::rests,
+            goes_on: lane::goes_on,
+        };
+        self.executor.start(self.workers, hooks)?;
         if self.launcher.heavy.start(self.workers)? {
             let heavy = &self.launcher.heavy;
             self.executor.on_each(|| {
                 let heavy = heavy.clone();
                 async move { heavy.leave_room().await }
             });
+            self.executor.on_each(lane::run);
         }
         let serving = ingress::serve(
             self.shared.clone(),

@@ -19,6 +19,7 @@ pub mod meta;
 pub mod names;
 pub mod node;
 pub mod object;
+pub mod pace;
 pub mod probe;
 pub mod quantity;
 pub mod reconcile;

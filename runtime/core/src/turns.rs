@@ -20,6 +20,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::cpu::WINDOW;
+
 /// What a Revision weighs that requests nothing, in thousandths of a core: Kubernetes' 2 shares of
 /// the 1024 that a core is.
 const SMALLEST_WEIGHT: u64 = 2;
@@ -116,12 +118,7 @@ impl<T> Turns<T> {
     pub fn ask(&mut self, party: Party, ticket: T) {
         self.sweep();
         let now = self.now;
-        let account = self.revisions.entry(party.id).or_insert_with(|| Account {
-            clock: now,
-            weight: party.weight.max(1),
-            running: 0,
-            waiting: VecDeque::new(),
-        });
+        let account = account(&mut self.revisions, party, now);
         if account.is_active() {
             self.weight = self.weight.saturating_sub(account.weight);
         }
@@ -172,6 +169,20 @@ impl<T> Turns<T> {
         }
     }
 
+    /// Guests of `party` computed for so long without a turn. They have to pay for what they used
+    /// within the last window, in which shares are to be kept, and not for more.
+    pub fn charge(&mut self, party: Party, used: Duration) {
+        self.sweep();
+        let account = account(&mut self.revisions, party, self.now);
+        let waits = self.waiting.remove(&(account.clock, party.id));
+        let most = self.now + account.step(WINDOW);
+        let clock = account.clock.max(self.now) + account.step(used);
+        account.clock = clock.min(most).max(account.clock);
+        if waits {
+            self.waiting.insert((account.clock, party.id));
+        }
+    }
+
     /// Forgets those that would come back where the others are, from time to time.
     fn sweep(&mut self) {
         if self.revisions.len() < self.sweep_at {
@@ -182,6 +193,20 @@ impl<T> Turns<T> {
             .retain(|_, account| account.is_active() || account.clock > now);
         self.sweep_at = FEW.max(self.revisions.len() * 2);
     }
+}
+
+/// The account of a Revision; whoever is new starts where the others are.
+fn account<T>(
+    revisions: &mut BTreeMap<u64, Account<T>>,
+    party: Party,
+    now: u128,
+) -> &mut Account<T> {
+    revisions.entry(party.id).or_insert_with(|| Account {
+        clock: now,
+        weight: party.weight.max(1),
+        running: 0,
+        waiting: VecDeque::new(),
+    })
 }
 
 #[cfg(test)]
@@ -316,10 +341,9 @@ mod tests {
 
     #[test]
     fn the_share_is_kept_within_each_window() {
-        let window = crate::cpu::WINDOW;
         for n in 1..20 {
-            let got = run(1, &[hungry(100, 3), hungry(300, 3)], window * n);
-            let want = window * n / 4;
+            let got = run(1, &[hungry(100, 3), hungry(300, 3)], WINDOW * n);
+            let want = WINDOW * n / 4;
             assert!(got[0].abs_diff(want) <= TURN * 4, "{got:?} after {n}");
         }
     }
@@ -383,6 +407,28 @@ mod tests {
         let first = turn(&mut turns, ms(20));
         let others = (0..9).map(|_| turn(&mut turns, TURN)).collect::<Vec<_>>();
         assert!(others.iter().all(|id| *id != first), "{others:?}");
+    }
+
+    #[test]
+    fn time_without_a_turn_is_paid_for_as_far_as_a_window_goes() {
+        let paid = |used: Duration, waits: bool| {
+            let mut turns = Turns::new(1, TURN);
+            if waits {
+                turns.ask(A, ());
+            }
+            turns.charge(A, used);
+            if !waits {
+                turns.ask(A, ());
+            }
+            (0..1000).for_each(|_| turns.ask(B, ()));
+            let order = std::iter::repeat_with(|| turn(&mut turns, TURN));
+            order.take_while(|id| *id == B.id).count()
+        };
+        for waits in [false, true] {
+            assert_eq!(paid(Duration::ZERO, waits), 0);
+            assert_eq!(paid(TURN * 10, waits), 10);
+            assert_eq!(paid(ms(60_000), waits), 50);
+        }
     }
 
     #[test]

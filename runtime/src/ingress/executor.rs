@@ -35,6 +35,15 @@ struct Thread {
     handle: JoinHandle<()>,
 }
 
+/// What each thread calls of its own accord, so that it can be known whether it keeps up.
+#[derive(Clone, Copy)]
+pub struct Hooks {
+    /// It has nothing to do.
+    pub rests: fn(),
+    /// It has again.
+    pub goes_on: fn(),
+}
+
 /// A connection's place on a thread; dropping it makes the thread look less busy.
 pub struct Place {
     /// Number of the thread, and of its shard of each pool.
@@ -54,11 +63,13 @@ impl Executor {
     ///
     /// # Errors
     /// When a thread or its runtime cannot be started.
-    pub fn start(&self, count: usize) -> io::Result<()> {
+    pub fn start(&self, count: usize, hooks: Hooks) -> io::Result<()> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         while threads.len() < count {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
+                .on_thread_park(hooks.rests)
+                .on_thread_unpark(hooks.goes_on)
                 .build()?;
             let (jobs, mut received) = unbounded_channel::<Job>();
             let handle = std::thread::Builder::new()
@@ -103,7 +114,8 @@ impl Executor {
         let fewest = threads
             .iter()
             .enumerate()
-            .min_by_key(|(_, thread)| thread.connections.load(Relaxed));
+            // Of equals any one: clients that come in turn do not have a thread each.
+            .min_by_key(|(_, thread)| (thread.connections.load(Relaxed), fastrand::u32(..)));
         let Some((core, thread)) = fewest else {
             drop(threads);
             let place = Place {
@@ -149,6 +161,11 @@ mod tests {
 
     use super::*;
 
+    const HOOKS: Hooks = Hooks {
+        rests: || {},
+        goes_on: || {},
+    };
+
     async fn connection(listener: &TcpListener) -> tokio::net::TcpStream {
         let address = listener.local_addr().expect("bound");
         let (client, accepted) =
@@ -162,7 +179,7 @@ mod tests {
     async fn connections_are_spread_and_places_are_given_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let executor = Executor::default();
-        executor.start(2).expect("started");
+        executor.start(2, HOOKS).expect("started");
         let (sender, mut places) = mpsc::unbounded_channel();
         let mut held = Vec::new();
         for _ in 0..6 {

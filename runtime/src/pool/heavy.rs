@@ -23,8 +23,8 @@ use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
-use super::Inner;
 use super::turns::{CpuClock, InTurn, Seats};
+use super::{Inner, lane};
 use crate::engine::{Error, Link};
 
 /// A guest that computed for so long, an epoch, after one had stopped it does not belong among short
@@ -190,7 +190,8 @@ where
             let before = work.link.preempted();
             // Reading the clock takes a part of a short call: only when an epoch was one's own.
             let clock = (before > 0).then(CpuClock::start);
-            let polled = Pin::new(future).poll(cx);
+            let party = || work.inner.options.cpu.party();
+            let polled = lane::charged(party, || Pin::new(future).poll(cx));
             if let Some(clock) = clock {
                 work.link.add_computed(clock.elapsed());
             }

@@ -17,6 +17,7 @@
 mod call;
 mod driver;
 mod heavy;
+pub mod lane;
 mod options;
 mod pressure;
 mod replica;
@@ -36,10 +37,11 @@ use std::time::Duration;
 
 use serve_core::breaker::Capacity;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::call::Timeouts;
 pub use self::heavy::Heavy;
+pub use self::lane::Turn;
 pub use self::options::{Counts, Isolation, Options};
 pub use self::pressure::Pressure;
 pub use self::replica::{Launcher, Source};
@@ -264,6 +266,25 @@ impl Pool {
             shard,
             from: Some(from),
         })
+    }
+
+    /// Waits until a call that came at `now` may begin on this thread, which it may at once where
+    /// the thread keeps up: then there is no turn. See [`lane`].
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] at `deadline`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue.
+    pub async fn turn(&self, now: Instant, deadline: Instant) -> Result<Option<Turn>, Error> {
+        let Some(turn) = lane::ask(|| self.inner.options.cpu.party(), now) else {
+            return Ok(None);
+        };
+        match timeout_at(deadline, turn).await {
+            // Its lane is gone only with the thread.
+            Ok(turn) => Ok(turn.ok()),
+            Err(_) => Err(call::timed_out(&self.inner)),
+        }
     }
 
     /// Starts one instance and keeps it if instances are reused: a revision is ready when this was.

@@ -112,12 +112,23 @@ impl Revision {
         let start = Instant::now();
         let deadline = start + self.timeouts.first();
         let mut permit = self.activator.admit(core, start, deadline).await?;
+        // Who wakes a revision is one, and its thread has the start to do before any turn.
+        let turn = if permit.woke() {
+            None
+        } else {
+            self.pool.turn(start, deadline).await?
+        };
         let exchange = Exchange::begin(start + self.timeouts.total);
         let timeouts = self.timeouts.after(start.elapsed());
         let response = if permit.woke() {
             self.wake(request, timeouts, core, &mut permit).await?
         } else {
-            self.pool.lease(core)?.call(request, timeouts).await?
+            // Without an instance until it begins: who waits for a turn takes none from others.
+            let call = pin!(async { self.pool.lease(core)?.call(request, timeouts).await });
+            match turn {
+                Some(turn) => turn.begin(call).await?,
+                None => call.await?,
+            }
         };
         let has_length = response.body().size_hint().exact().is_some();
         let ending = Ending::of(asked, response.headers(), has_length);
