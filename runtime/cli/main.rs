@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     if let Err(error) = serve_runtime::process::raise_open_files() {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
+    if let Err(error) = serve_runtime::process::reserve_open_files() {
+        tracing::debug!(%error, "the table of open files grows as it is needed");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("serve-control")

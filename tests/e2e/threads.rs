@@ -51,6 +51,24 @@ fn threads_that_serve_requests_go_before_those_of_the_control_plane() {
     );
 }
 
+/// What stands after a name in one of the files of a process.
+fn field(pid: u32, file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn no_request_waits_for_a_larger_table_of_open_files() {
+    let directory = workspace();
+    let mut serve = Serve::start(&write(&directory, "h1.yaml", &service("h1", "x")));
+    serve.event("ready");
+    let reserved = field(serve.pid(), "status", "FDSize:").expect("a number");
+    // None where it is `unlimited`.
+    let limit = field(serve.pid(), "limits", "Max open files").unwrap_or(u64::MAX);
+    assert!(reserved >= limit.min(10_000), "{reserved} of {limit}");
+}
+
 /// A Service whose calls compute for some tenths of a millisecond.
 fn working(name: &str, cpu: &str) -> String {
     let service = service(name, "x").replace("./hello.wat", "./work.wat");
