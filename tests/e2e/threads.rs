@@ -99,6 +99,7 @@ fn short_calls_share_busy_cores_by_what_their_services_request() {
     let (address, is_over) = (serve.public(), AtomicBool::new(false));
     let answered = [AtomicUsize::new(0), AtomicUsize::new(0)];
     let got = || [0, 1].map(|n: usize| answered[n].load(Ordering::Relaxed));
+    let is_right = |share: &f64| (2.0..4.5).contains(share);
     let shares = std::thread::scope(|scope| {
         for (name, answered) in ["small", "large"].iter().zip(&answered) {
             for _ in 0..CLIENTS {
@@ -124,18 +125,12 @@ fn short_calls_share_busy_cores_by_what_their_services_request() {
             });
             let Some([small, large]) = passed else { break };
             shares.push(large as f64 / small.max(1) as f64);
-            if shares
-                .last()
-                .is_some_and(|share| (2.0..4.5).contains(share))
-            {
+            if shares.last().is_some_and(is_right) {
                 break;
             }
         }
         is_over.store(true, Ordering::Relaxed);
         shares
     });
-    let is_right = shares
-        .last()
-        .is_some_and(|share| (2.0..4.5).contains(share));
-    assert!(is_right, "{shares:?}");
+    assert!(shares.last().is_some_and(is_right), "{shares:?}");
 }
