@@ -49,7 +49,10 @@ pub fn run(context: &Context) -> Result<Section> {
 
 /// Bytes of one more instance.
 async fn measure(component: &Path) -> Result<f64> {
-    let engine = Engine::new(&Config::default())?;
+    let engine = Engine::new(&Config {
+        baseline_bytes: None,
+        ..Config::default()
+    })?;
     let store = Store::in_memory();
     let digest = store.put(std::fs::read(component)?)?;
     let launcher = Launcher::new(

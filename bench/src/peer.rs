@@ -127,6 +127,8 @@ impl Serve<'_> {
             .args(["-o", "json", "--listen"])
             .arg(format!("127.0.0.1:{}", self.port))
             .args(["--local-listen", "off", "--api-listen", "off"])
+            // What is measured is optimised code, from the first request on.
+            .args(["--set", "engine.baseline=false"])
             .args(&self.arguments)
             .env_remove("SERVE_CONFIG")
             .env("XDG_CACHE_HOME", home.join("cache"))

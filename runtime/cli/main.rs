@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         .enable_all()
         .thread_name("serve-control")
         // The main thread stays as it is: it starts those that serve requests.
-        .on_thread_start(serve_runtime::process::yield_to_requests)
+        .on_thread_start(serve_runtime::priority::yield_to_requests)
         .build()
     {
         Ok(runtime) => runtime,

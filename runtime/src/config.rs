@@ -146,6 +146,9 @@ pub struct Engine {
     pub max_loaded: usize,
     /// How many components are compiled at once. 0: one less than the machine's cores, at least 1.
     pub parallel_compiles: usize,
+    /// Whether large components that are new run on code of the baseline compiler, which is there
+    /// four times sooner and runs slower, until they are optimised.
+    pub baseline: bool,
     /// How much of what guests write is kept for `kubectl logs`, for each revision.
     pub log_bytes: Size,
 }
@@ -158,6 +161,7 @@ impl Default for Engine {
             max_instances: 1000,
             max_loaded: 8192,
             parallel_compiles: 0,
+            baseline: true,
             log_bytes: Size(256 << 10),
         }
     }

@@ -13,6 +13,7 @@ pub mod logs;
 pub mod node;
 pub mod pool;
 pub mod probe;
+pub mod priority;
 pub mod process;
 pub mod progress;
 pub mod revision;

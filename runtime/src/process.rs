@@ -1,5 +1,4 @@
-//! What one process shares with others, or has only so much of: directories, open files, and the
-//! time of its cores.
+//! What one process shares with others, or has only so much of: directories and open files.
 
 use std::fs;
 use std::io;
@@ -46,20 +45,6 @@ pub fn reserve_open_files() -> io::Result<()> {
     let highest = i32::try_from(last).unwrap_or(i32::MAX);
     drop(rustix::io::fcntl_dupfd_cloexec(&file, highest)?);
     Ok(())
-}
-
-/// How much less important the threads of the control plane are, in steps of `nice`: a third of a
-/// core's time where requests want all of it.
-const NICENESS: i32 = 5;
-
-/// Lets the threads that serve requests go before this one, where cores are scarce: a request then
-/// interrupts what follows from the one before. Threads that this one starts are like it.
-pub fn yield_to_requests() {
-    // Of one thread on Linux; elsewhere it would be the whole process's.
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "the control plane has the priority of requests");
-    }
 }
 
 /// A new directory below `root` that no other runtime uses, of this process or another. Those that

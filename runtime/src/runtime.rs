@@ -283,13 +283,15 @@ fn in_directory<T>(path: &Path, open: impl FnOnce(&Path) -> io::Result<T>) -> Re
 }
 
 fn engine_config(config: &config::Engine, directory: Option<&Path>) -> engine::Config {
+    let default = engine::Config::default();
     engine::Config {
         instances: config.max_instances,
         loaded: process::open_files()
             .map_or(config.max_loaded, |files| config.max_loaded.min(files / 2)),
         parallel_compiles: config.parallel_compiles,
         cache: directory.map(|root| root.join("code")),
-        ..engine::Config::default()
+        baseline_bytes: default.baseline_bytes.filter(|_| config.baseline),
+        ..default
     }
 }
 
@@ -462,6 +464,14 @@ impl Runtime {
             // The host ends when nobody restores any more.
             _ => Ok(()),
         }
+    }
+
+    /// Waits until no component runs on code that is not optimised yet.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn optimized(&self) {
+        self.launcher.engine.optimized().await;
     }
 
     /// Tells of builds, compilations and starts from now on.

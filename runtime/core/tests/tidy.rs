@@ -152,7 +152,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tasks",
         ],
     ),
-    ("engine", &["body", "image", "logs"]),
+    ("engine", &["body", "image", "logs", "priority"]),
     ("image", &[]),
     (
         "ingress",
@@ -169,7 +169,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("logs", &["clock"]),
     ("node", &[]),
-    ("pool", &["body", "engine", "image"]),
+    ("pool", &["body", "engine", "image", "priority"]),
+    ("priority", &[]),
     ("probe", &["body", "engine", "pool"]),
     ("process", &["image"]),
     ("progress", &[]),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use super::component::Facts;
+use super::Facts;
 use crate::image::Digest;
 use crate::image::store::{is_private, private_dir, remove_abandoned, write_aside};
 

@@ -4,19 +4,17 @@
 //! digest however many revisions ask, and no more at a time than [`super::Config::parallel_compiles`].
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use wasmparser::{Parser, Payload};
+use wasmtime::component::Linker;
 use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::{p2, p3};
 
 use super::state::State;
-use super::{Config, Engine, Error, World};
+use super::{Config, Engine, Error, Facts, World};
 use crate::image::Digest;
-use crate::image::componentize::{ISOLATION_REVISION, ISOLATION_SECTION, handler_version};
 
 /// A guest that is compiled and linked: instances start from it at once. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +25,39 @@ pub struct Component {
 pub(super) struct Linked {
     pub(super) pre: ProxyPre<State>,
     facts: Arc<Facts>,
+    /// Optimised code of the same component, where this is code of the baseline compiler.
+    better: OnceLock<Arc<Linked>>,
+}
+
+impl Linked {
+    /// Links code of an engine with what its host offers.
+    pub(super) fn new(
+        linker: &Linker<State>,
+        component: &wasmtime::component::Component,
+        facts: Arc<Facts>,
+    ) -> Result<Arc<Linked>, Error> {
+        let link = |error: wasmtime::Error| Error::Link(format!("{error:#}"));
+        let pre = linker.instantiate_pre(component).map_err(link)?;
+        let pre = match facts.world {
+            World::P3 => ProxyPre::P3(p3::bindings::ServicePre::new(pre).map_err(link)?),
+            World::P2 => ProxyPre::P2(p2::bindings::ProxyPre::new(pre).map_err(link)?),
+        };
+        Ok(Arc::new(Linked {
+            pre,
+            facts,
+            better: OnceLock::new(),
+        }))
+    }
+
+    pub(super) fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    /// There is optimised code now: what runs this code is replaced when it has ended its call.
+    pub(super) fn supersede(&self, better: Arc<Linked>) {
+        // There is one optimisation of each code.
+        _ = self.better.set(better);
+    }
 }
 
 impl Component {
@@ -44,213 +75,25 @@ impl Component {
     pub(super) fn pre(&self) -> &ProxyPre<State> {
         &self.linked.pre
     }
-}
 
-/// What a component says about itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Facts {
-    /// Digest of the component's bytes.
-    pub digest: Digest,
-    /// Which handler interface it exports.
-    pub world: World,
-    /// It was built to serve many requests in one instance (our SDKs, `ko://` builds).
-    pub reuse: bool,
-    /// Interfaces that it imports, as it names them.
-    pub imports: Vec<String>,
-    /// Size of the component in bytes.
-    pub size_bytes: usize,
-}
-
-impl Facts {
-    /// What `isolation: auto` means for this component: whether an instance serves more than one
-    /// request.
-    pub fn auto_reuse(&self) -> bool {
-        self.reuse || self.world == World::P3
+    /// The engine that runs it.
+    pub(super) fn engine(&self) -> &wasmtime::Engine {
+        match &self.linked.pre {
+            ProxyPre::P2(pre) => pre.engine(),
+            ProxyPre::P3(pre) => pre.engine(),
+        }
     }
 
-    /// Reads the top level of a component.
-    ///
-    /// # Errors
-    /// [`Error::Compile`] for bytes that are no component with a handler, [`Error::Import`] for an
-    /// interface that the host does not have.
-    pub fn read(bytes: &[u8], config: &Config) -> Result<Facts, Error> {
-        let invalid = |error: wasmparser::BinaryReaderError| Error::Compile(error.to_string());
-        let (mut world, mut reuse, mut imports, mut depth) = (None, false, Vec::new(), 0usize);
-        for payload in Parser::new(0).parse_all(bytes) {
-            match payload.map_err(invalid)? {
-                Payload::Version { .. } => depth += 1,
-                Payload::End(_) => depth = depth.saturating_sub(1),
-                Payload::ComponentImportSection(section) if depth == 1 => {
-                    for import in section {
-                        imports.push(import.map_err(invalid)?.name.name.to_owned());
-                    }
-                }
-                Payload::ComponentExportSection(section) if depth == 1 => {
-                    for export in section {
-                        let found = handler_version(export.map_err(invalid)?.name.name)
-                            .map(|(world, _)| world);
-                        // Of both, the newer one: an instance of it takes several requests.
-                        world = if found == Some(World::P3) {
-                            found
-                        } else {
-                            world.or(found)
-                        };
-                    }
-                }
-                Payload::CustomSection(section) if depth == 1 => {
-                    reuse |=
-                        section.name() == ISOLATION_SECTION && section.data() == ISOLATION_REVISION;
-                }
-                _ => {}
-            }
-        }
-        if let Some(interface) = imports.iter().find(|name| !is_provided(name, config)) {
-            return Err(Error::Import {
-                interface: interface.clone(),
-                hint: provider(interface),
-            });
-        }
-        let world = world.ok_or_else(|| Error::Compile("it exports no request handler".into()))?;
-        Ok(Facts {
-            digest: Digest::of(bytes),
-            world,
-            reuse,
-            imports,
-            size_bytes: bytes.len(),
-        })
+    /// The optimised code that has taken the place of this one, if it has.
+    pub fn better(&self) -> Option<Component> {
+        let linked = self.linked.better.get()?.clone();
+        Some(Component { linked })
     }
-}
 
-/// Interfaces of WASI 0.2 that wasmtime-wasi and wasmtime-wasi-http implement.
-const P2_INTERFACES: &[&str] = &[
-    "cli/environment",
-    "cli/exit",
-    "cli/stdin",
-    "cli/stdout",
-    "cli/stderr",
-    "cli/terminal-input",
-    "cli/terminal-output",
-    "cli/terminal-stdin",
-    "cli/terminal-stdout",
-    "cli/terminal-stderr",
-    "clocks/monotonic-clock",
-    "clocks/wall-clock",
-    "filesystem/preopens",
-    "filesystem/types",
-    "http/outgoing-handler",
-    "http/types",
-    "io/error",
-    "io/poll",
-    "io/streams",
-    "random/insecure",
-    "random/insecure-seed",
-    "random/random",
-    "sockets/instance-network",
-    "sockets/ip-name-lookup",
-    "sockets/network",
-    "sockets/tcp",
-    "sockets/tcp-create-socket",
-    "sockets/udp",
-    "sockets/udp-create-socket",
-];
-
-/// The same for WASI 0.3.
-const P3_INTERFACES: &[&str] = &[
-    "cli/environment",
-    "cli/exit",
-    "cli/stdin",
-    "cli/stdout",
-    "cli/stderr",
-    "cli/types",
-    "cli/terminal-input",
-    "cli/terminal-output",
-    "cli/terminal-stdin",
-    "cli/terminal-stdout",
-    "cli/terminal-stderr",
-    "clocks/monotonic-clock",
-    "clocks/system-clock",
-    "clocks/types",
-    "filesystem/preopens",
-    "filesystem/types",
-    "http/client",
-    "http/types",
-    "random/insecure",
-    "random/insecure-seed",
-    "random/random",
-    "sockets/ip-name-lookup",
-    "sockets/types",
-];
-
-fn is_provided(import: &str, config: &Config) -> bool {
-    let Some((interface, version)) = import
-        .strip_prefix("wasi:")
-        .and_then(|name| name.split_once('@'))
-    else {
-        // Functions and types at the top level: linking tells.
-        return !import.contains(':');
-    };
-    (version.starts_with("0.2.") && P2_INTERFACES.contains(&interface))
-        || (config.concurrency && version.starts_with("0.3.") && P3_INTERFACES.contains(&interface))
-}
-
-/// Who provides an interface that this host does not have.
-fn provider(interface: &str) -> &'static str {
-    const KNOWN: &[(&str, &str)] = &[
-        (
-            "wasi:keyvalue/",
-            "; hosts such as wasmCloud and Spin do, here a guest would call a store over HTTP",
-        ),
-        (
-            "wasi:config/",
-            "; settings reach a guest as environment variables here",
-        ),
-        (
-            "wasi:logging/",
-            "; what a guest writes to standard output is logged here",
-        ),
-        (
-            "wasi:nn/",
-            "; it needs a host with a machine learning backend",
-        ),
-        ("wasi:tls/", "; TLS ends at the host here"),
-        (
-            "wasi:messaging/",
-            "; events reach a guest as HTTP requests here",
-        ),
-        ("wasi:blobstore/", "; hosts such as wasmCloud do"),
-        (
-            "wasi:http/",
-            "; only WASI 0.2.x and 0.3.x do here, release candidates do not",
-        ),
-        (
-            "fermyon:",
-            "; it is Spin's, build the guest with the \"wasi-http\" template instead",
-        ),
-        (
-            "spin:",
-            "; it is Spin's, build the guest with the \"wasi-http\" template instead",
-        ),
-        ("wasmcloud:", "; it is wasmCloud's"),
-        (
-            "fastly:",
-            "; it is Fastly's, build the guest for wasm32-wasip2 instead",
-        ),
-        (
-            "wasi_snapshot_preview1",
-            "; it is of a core module, deploy that module instead",
-        ),
-        (
-            "wasi:",
-            "; of WASI there are cli, clocks, filesystem, http, io, random and sockets, 0.2.x and 0.3.x",
-        ),
-    ];
-    KNOWN
-        .iter()
-        .find(|(prefix, _)| interface.starts_with(prefix))
-        .map_or(
-            "; compose the component with one that exports it (\"wac plug\")",
-            |(_, hint)| hint,
-        )
+    /// Whether there is better code than this now.
+    pub fn is_superseded(&self) -> bool {
+        self.linked.better.get().is_some()
+    }
 }
 
 /// Size of a component whose code is mapped in some tens of microseconds.
@@ -264,9 +107,16 @@ pub(super) struct Compiler {
 }
 
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     busy: Arc<tokio::sync::Mutex<()>>,
     linked: Mutex<Weak<Linked>>,
+}
+
+impl Known {
+    /// From now on who asks for the component gets `linked`.
+    pub(super) fn set(&self, linked: &Arc<Linked>) {
+        *lock(&self.linked) = Arc::downgrade(linked);
+    }
 }
 
 impl Compiler {
@@ -325,7 +175,7 @@ impl Engine {
             return Ok(Component { linked });
         }
         if let Some(linked) = self.load_quickly(&digest)? {
-            *lock(&known.linked) = Arc::downgrade(&linked);
+            known.set(&linked);
             drop(busy);
             return Ok(Component { linked });
         }
@@ -339,16 +189,20 @@ impl Engine {
             let compiled = blocking(move || {
                 let (_busy, _permit) = (busy, permit);
                 let bytes = fetch().map_err(|error| Error::Read(format!("{digest}: {error}")))?;
-                let linked = engine.compile(&digest, &bytes)?;
+                let facts = Arc::new(engine.facts(&digest, &bytes)?);
+                let linked = match engine.compile_quickly(&facts, &bytes, &known) {
+                    Some(linked) => linked,
+                    None => engine.compile(facts, &bytes)?,
+                };
                 // Before the next one is let in.
-                *lock(&known.linked) = Arc::downgrade(&linked);
+                known.set(&linked);
                 Ok(linked)
             });
             return Ok(Component {
                 linked: compiled.await?,
             });
         };
-        *lock(&known.linked) = Arc::downgrade(&linked);
+        known.set(&linked);
         drop(busy);
         Ok(Component { linked })
     }
@@ -396,19 +250,25 @@ impl Engine {
         self.link(&component, facts).map(Some)
     }
 
-    fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Arc<Linked>, Error> {
-        let facts = Arc::new(Facts::read(bytes, &self.inner.config)?);
-        if facts.digest != *digest {
-            return Err(Error::Read(format!(
-                "{digest}: these are the bytes of {}",
-                facts.digest
-            )));
+    fn facts(&self, digest: &Digest, bytes: &[u8]) -> Result<Facts, Error> {
+        let facts = Facts::read(bytes, &self.inner.config)?;
+        if facts.digest == *digest {
+            return Ok(facts);
         }
+        let found = facts.digest;
+        Err(Error::Read(format!(
+            "{digest}: these are the bytes of {found}"
+        )))
+    }
+
+    /// Optimised code, which is kept in the cache.
+    pub(super) fn compile(&self, facts: Arc<Facts>, bytes: &[u8]) -> Result<Arc<Linked>, Error> {
         let invalid = |error: wasmtime::Error| Error::Compile(format!("{error:#}"));
         let wasmtime = &self.inner.wasmtime;
         let component = wasmtime::component::Component::new(wasmtime, bytes).map_err(invalid)?;
         if let Some(cache) = &self.inner.cache {
             let code = component.serialize().map_err(invalid)?;
+            let digest = &facts.digest;
             match cache.save(&facts, &code) {
                 // From here on the code is of the page cache and not of this process.
                 Ok(()) => {
@@ -429,13 +289,7 @@ impl Engine {
         component: &wasmtime::component::Component,
         facts: Arc<Facts>,
     ) -> Result<Arc<Linked>, Error> {
-        let link = |error: wasmtime::Error| Error::Link(format!("{error:#}"));
-        let pre = self.inner.linker.instantiate_pre(component).map_err(link)?;
-        let pre = match facts.world {
-            World::P3 => ProxyPre::P3(p3::bindings::ServicePre::new(pre).map_err(link)?),
-            World::P2 => ProxyPre::P2(p2::bindings::ProxyPre::new(pre).map_err(link)?),
-        };
-        Ok(Arc::new(Linked { pre, facts }))
+        Linked::new(&self.inner.linker, component, facts)
     }
 }
 

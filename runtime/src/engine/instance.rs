@@ -36,6 +36,7 @@ const HANDLE_GROWTH: usize = 256;
 pub struct Instance {
     store: Store<State>,
     proxy: Proxy,
+    code: Component,
     id: u64,
     revision: Arc<str>,
     ticker: ticker::Handle,
@@ -60,7 +61,7 @@ impl Engine {
         spec: &InstanceSpec,
         id: u64,
     ) -> Result<Instance, Error> {
-        let mut store = Store::new(&self.inner.wasmtime, State::new(spec, id));
+        let mut store = Store::new(component.engine(), State::new(spec, id));
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(spec.limits.host_call_bytes);
         store.set_max_component_handles(spec.limits.handles);
@@ -90,6 +91,7 @@ impl Engine {
         Ok(Instance {
             store,
             proxy,
+            code: component.clone(),
             id,
             revision: spec.revision.clone(),
             ticker,
@@ -117,9 +119,15 @@ fn start_error(error: &wasmtime::Error, spec: &InstanceSpec, instance: u64) -> E
 }
 
 impl Instance {
-    /// Whether the instance may take another call: it neither failed nor left anything behind.
+    /// Whether the instance may take another call: it neither failed nor left anything behind, and
+    /// there is no better code than that which it runs.
     pub fn is_reusable(&self) -> bool {
-        self.reusable
+        self.reusable && !self.code.is_superseded()
+    }
+
+    /// What the instance runs.
+    pub fn code(&self) -> &Component {
+        &self.code
     }
 
     /// Bytes of its linear memories.

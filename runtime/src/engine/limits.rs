@@ -8,6 +8,8 @@ use wasmtime::ResourceLimiter;
 
 /// Stack of wasm code before it traps.
 pub(super) const WASM_STACK_BYTES: usize = 512 << 10;
+/// The same for code of the baseline compiler, whose frames are larger.
+pub(super) const BASELINE_STACK_BYTES: usize = 1 << 20;
 /// Stack that wasm and host functions share in an asynchronous call.
 pub(super) const ASYNC_STACK_BYTES: usize = 2 << 20;
 /// Elements of all tables of an instance together.

@@ -6,15 +6,19 @@
 //! ```text
 //! bytes ─ Engine::prepare ─ Component ─ Engine::start ─ Instance ─ run(Call) / drive(Calls)
 //! ```
+//! A large component that is new gets code of the baseline compiler, and optimised code takes its
+//! place when that is there ([`baseline`]).
 //!
 //! Invariants: one epoch ticker per engine, asleep while no guest runs; every store has a limiter,
 //! an epoch callback and the numbers of [`Limits`]; a guest can name all of WASI, and what it may
 //! not do fails when it tries.
 
+mod baseline;
 mod cache;
 mod call;
 mod component;
 mod cpu;
+mod facts;
 mod instance;
 mod limits;
 mod output;
@@ -32,8 +36,9 @@ use wasmtime::{
 };
 
 pub use self::call::{Call, Calls, GuestBody, Link};
-pub use self::component::{Component, Facts};
+pub use self::component::Component;
 pub use self::cpu::Share;
+pub use self::facts::Facts;
 pub use self::instance::Instance;
 pub use self::limits::Limits;
 pub use self::output::{Sink, Stream};
@@ -61,6 +66,9 @@ pub struct Config {
     pub loaded: usize,
     /// How many components compile at once; 0 means one less than there are cores.
     pub parallel_compiles: usize,
+    /// A component with this many bytes or more that was not compiled before runs on code of the
+    /// baseline compiler until it is optimised; none never does.
+    pub baseline_bytes: Option<usize>,
     /// Directory for compiled code; without one, each start compiles again.
     pub cache: Option<PathBuf>,
     /// Time between two epochs: a guest that computes gives way this often.
@@ -78,6 +86,7 @@ impl Default for Config {
             component_bytes: 64 << 20,
             loaded: 8192,
             parallel_compiles: 0,
+            baseline_bytes: Some(1 << 20),
             cache: None,
             tick: Duration::from_millis(2),
         }
@@ -158,6 +167,7 @@ struct Inner {
     linker: wasmtime::component::Linker<state::State>,
     ticker: ticker::Ticker,
     compiler: component::Compiler,
+    baseline: baseline::Baseline,
     cache: Option<cache::Cache>,
     shelf: shelf::Shelf,
     config: Config,
@@ -173,13 +183,17 @@ impl Engine {
     /// [`Error::Settings`] when wasmtime refuses the settings or the ticker cannot start.
     pub fn new(config: &Config) -> Result<Engine, Error> {
         let settings = |error: wasmtime::Error| Error::Settings(format!("{error:#}"));
-        let wasmtime = match wasmtime::Engine::new(&wasmtime_config(config, config.pooling)) {
+        let wasmtime = match wasmtime::Engine::new(&wasmtime_config(config)) {
             Err(error) if config.pooling => {
                 tracing::warn!(
                     error = format!("{error:#}"),
                     "pooling allocator is not available, instances start slower"
                 );
-                wasmtime::Engine::new(&wasmtime_config(config, false)).map_err(settings)?
+                let on_demand = Config {
+                    pooling: false,
+                    ..config.clone()
+                };
+                wasmtime::Engine::new(&wasmtime_config(&on_demand)).map_err(settings)?
             }
             result => result.map_err(settings)?,
         };
@@ -198,6 +212,7 @@ impl Engine {
             linker,
             ticker,
             compiler,
+            baseline: baseline::Baseline::default(),
             cache,
             shelf,
             config,
@@ -225,11 +240,11 @@ impl Engine {
 
     /// Lets one epoch pass, as the ticker does every [`Config::tick`].
     pub fn increment_epoch(&self) {
-        self.inner.wasmtime.increment_epoch();
+        self.inner.ticker.increment_epochs();
     }
 }
 
-fn wasmtime_config(config: &Config, pooling: bool) -> wasmtime::Config {
+fn wasmtime_config(config: &Config) -> wasmtime::Config {
     let mut c = wasmtime::Config::new();
     c.wasm_component_model(true)
         .wasm_component_model_async(config.concurrency)
@@ -241,7 +256,7 @@ fn wasmtime_config(config: &Config, pooling: bool) -> wasmtime::Config {
         .async_stack_size(limits::ASYNC_STACK_BYTES)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .cranelift_opt_level(OptLevel::Speed);
-    if pooling {
+    if config.pooling {
         c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(config)));
     }
     c

@@ -1,4 +1,4 @@
-//! The one thread that lets epochs pass. It sleeps for good while no guest runs.
+//! The one thread that lets epochs pass, in all engines. It sleeps for good while no guest runs.
 //!
 //! ```text
 //! ticking ── no guest runs for IDLE_TICKS ticks ──▶ parked
@@ -8,8 +8,8 @@
 //! before it looks at the counts again: one of the two sees the other (both orders are `SeqCst`).
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ pub(super) struct Handle {
 }
 
 struct Shared {
+    engines: Mutex<Vec<wasmtime::EngineWeak>>,
     running: [Counter; COUNTERS],
     parked: AtomicBool,
     stop: AtomicBool,
@@ -41,12 +42,13 @@ struct Counter(AtomicUsize);
 impl Ticker {
     pub(super) fn spawn(engine: &wasmtime::Engine, tick: Duration) -> io::Result<Ticker> {
         let shared = Arc::new(Shared {
+            engines: Mutex::new(vec![engine.weak()]),
             running: Default::default(),
             parked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
         });
-        let (of_thread, engine) = (shared.clone(), engine.weak());
+        let of_thread = shared.clone();
         let handle = std::thread::Builder::new()
             .name("serve-epoch".into())
             .spawn(move || {
@@ -58,10 +60,7 @@ impl Ticker {
                         idle = 0;
                     }
                     std::thread::park_timeout(tick);
-                    let Some(engine) = engine.upgrade() else {
-                        return;
-                    };
-                    engine.increment_epoch();
+                    of_thread.increment_epochs();
                 }
             })?;
         Ok(Ticker(Handle {
@@ -72,6 +71,18 @@ impl Ticker {
 
     pub(super) fn handle(&self) -> Handle {
         self.0.clone()
+    }
+
+    /// Lets epochs pass in `engine`, too.
+    pub(super) fn join(&self, engine: &wasmtime::Engine) {
+        let engines = &self.0.shared.engines;
+        let mut engines = engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.push(engine.weak());
+    }
+
+    /// Lets one epoch pass.
+    pub(super) fn increment_epochs(&self) {
+        self.0.shared.increment_epochs();
     }
 }
 
@@ -108,6 +119,13 @@ impl Drop for Ticker {
 }
 
 impl Shared {
+    fn increment_epochs(&self) {
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        for engine in engines.iter().filter_map(wasmtime::EngineWeak::upgrade) {
+            engine.increment_epoch();
+        }
+    }
+
     fn any_running(&self) -> bool {
         self.running
             .iter()

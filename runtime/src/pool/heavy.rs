@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use super::turns::{CpuClock, InTurn, Seats};
 use super::{Inner, lane};
 use crate::engine::{Error, Link};
+use crate::priority;
 
 /// A guest that computed for so long, an epoch, after one had stopped it does not belong among short
 /// requests.
@@ -71,7 +72,7 @@ impl Heavy {
                 // looked at after each, not after some dozens.
                 .global_queue_interval(1)
                 .event_interval(1)
-                .on_thread_start(yield_to_others)
+                .on_thread_start(priority::yield_to_all)
                 .build()?;
             *runtime = Some((started, Seats::new(threads)));
             self.0.started.store(true, Relaxed);
@@ -112,22 +113,6 @@ impl Heavy {
             .runtime
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Has the thread run when no other wants to: it is stopped the moment one does, and not at the next
-/// tick of the kernel, as one that is only nice.
-fn yield_to_others() {
-    #[cfg(target_os = "linux")]
-    {
-        use thread_priority::{
-            NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy::Normal,
-            set_thread_priority_and_policy, thread_native_id,
-        };
-        let (thread, lowest) = (thread_native_id(), ThreadPriority::Min);
-        if let Err(error) = set_thread_priority_and_policy(thread, lowest, Normal(Idle)) {
-            tracing::debug!(%error, "a thread for guests that compute has the priority of others");
-        }
     }
 }
 

@@ -46,7 +46,7 @@ pub use self::options::{Counts, Isolation, Options};
 pub use self::pressure::Pressure;
 pub use self::replica::{Launcher, Source};
 use crate::body::Body;
-use crate::engine::{Call, Calls, Error, Link};
+use crate::engine::{Call, Calls, Component, Error, Link};
 
 /// How long a request waits for the end of others' instances before it asks for a place again.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(2);
@@ -89,6 +89,11 @@ pub trait Guest: Send + 'static {
 
     /// Bytes that the instance keeps while it is idle.
     fn memory_bytes(&self) -> usize;
+
+    /// What it runs: an instance that takes several calls gets no more when there is better code.
+    fn code(&self) -> Option<Component> {
+        None
+    }
 }
 
 /// The instances of one revision; cheap to clone.

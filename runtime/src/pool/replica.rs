@@ -42,17 +42,28 @@ impl Launcher {
     /// # Errors
     /// Those of [`Engine::prepare`], and [`Error::Read`].
     pub async fn component(&self) -> Result<Arc<Component>, Error> {
-        if let Some(code) = self.code.get() {
+        if let Some(code) = self.loaded() {
             return Ok(code);
         }
         let _loading = self.loading.lock().await;
-        if let Some(code) = self.code.get() {
+        if let Some(code) = self.loaded() {
             return Ok(code);
         }
         let Source { digest, store } = self.source.clone();
         let code = Arc::new(self.engine.load(digest, move || store.get(&digest)).await?);
         self.code.fill(code.clone());
         Ok(code)
+    }
+
+    /// The best code, if some is loaded.
+    fn loaded(&self) -> Option<Arc<Component>> {
+        let code = self.code.get()?;
+        let Some(better) = code.better() else {
+            return Some(code);
+        };
+        let better = Arc::new(better);
+        self.code.fill(better.clone());
+        Some(better)
     }
 }
 
@@ -108,5 +119,9 @@ impl Guest for Instance {
 
     fn memory_bytes(&self) -> usize {
         Instance::memory_bytes(self)
+    }
+
+    fn code(&self) -> Option<Component> {
+        Some(Instance::code(self).clone())
     }
 }

@@ -28,12 +28,13 @@ use super::call::{Clock, Timeouts, timed_out};
 use super::heavy::Work;
 use super::{Boxed, Held, Inner, Slot, lock};
 use crate::body::{self, Body};
-use crate::engine::{Call, Error, GuestBody, Link};
+use crate::engine::{Call, Component, Error, GuestBody, Link};
 
 /// The handle of a task that owns an instance. The queue closes when the last handle is gone.
 pub(super) struct Driver {
     queue: mpsc::UnboundedSender<Call>,
     state: Arc<State>,
+    code: Option<Component>,
     ended: watch::Receiver<Option<Error>>,
 }
 
@@ -108,6 +109,14 @@ impl Driver {
         })
     }
 
+    /// Whether the instance takes calls at all. It takes none once there is better code than its own.
+    fn serves(&self) -> bool {
+        if self.code.as_ref().is_some_and(Component::is_superseded) {
+            self.retire();
+        }
+        !self.state.retired.load(Acquire)
+    }
+
     /// Gives the instance no more calls; it ends when its last caller has gone.
     pub(super) fn retire(&self) {
         self.state.retire();
@@ -151,7 +160,7 @@ impl Inner {
     /// A seat in an instance that runs already.
     pub(super) fn seat(&self, shard: usize) -> Option<Seat> {
         let mut drivers = lock(&self.shards[shard].shared);
-        drivers.retain(|driver| !driver.state.retired.load(Acquire));
+        drivers.retain(|driver| driver.serves());
         drivers.iter().find_map(|driver| driver.seat(self))
     }
 }
@@ -183,6 +192,7 @@ fn start(inner: &Arc<Inner>, shard: usize, held: Held) -> Result<Seat, Error> {
     let driver = Arc::new(Driver {
         queue,
         state: state.clone(),
+        code: guest.code(),
         ended,
     });
     let seat = {

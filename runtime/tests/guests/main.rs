@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod autoscaler_settings;
+#[cfg(target_arch = "x86_64")]
+mod baseline;
 mod calls;
 mod cpu;
 mod failures;
