@@ -2,6 +2,7 @@
 
 pub mod activator;
 pub mod autoscaler;
+pub mod base64;
 pub mod body;
 pub mod clock;
 pub mod config;

@@ -12,7 +12,6 @@ use ::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use ::http::uri::Authority;
 use subtle::ConstantTimeEq;
 
-use crate::codec;
 use crate::request::Target;
 use crate::status::Status;
 
@@ -41,7 +40,8 @@ impl Token {
     pub fn generate() -> std::io::Result<Self> {
         let mut bytes = [0; TOKEN_LENGTH / 2];
         std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-        Ok(Self(codec::hex(&bytes)))
+        let digit = |byte: &u8| format!("{byte:02x}");
+        Ok(Self(bytes.iter().map(digit).collect()))
     }
 
     /// One that was kept; none for a text that is no token of ours.

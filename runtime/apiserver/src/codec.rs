@@ -1,6 +1,5 @@
 //! Bodies and media types: what a client sends, and in which form it wants the answer.
 
-mod base64;
 mod protobuf;
 
 use serde_json::Value;
@@ -8,8 +7,6 @@ use serve_core::kind::Kind;
 use serve_runtime::source::manifest;
 
 use crate::status::Status;
-
-pub use base64::{base64, base64_decoded, hex};
 
 /// How deep an object may be nested: as a manifest. What is kept has to be read again, with more
 /// around it, by readers that stop somewhat above.

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use serve_runtime::base64;
 use serve_runtime::source::manifest;
 
-use crate::codec;
 use crate::tls::write_private;
 
 /// The name of our cluster, user and context.
@@ -69,7 +69,7 @@ impl Entry {
 
     /// The entries of `clusters`, `contexts` and `users`.
     fn items(&self) -> [String; 3] {
-        let ca = codec::base64(self.ca.as_bytes());
+        let ca = base64::encode(self.ca.as_bytes());
         [
             format!(
                 "- cluster:\n    certificate-authority-data: {ca}\n    server: {}\n  name: {NAME}\n",
@@ -93,7 +93,7 @@ impl Entry {
         };
         let (cluster, user) = (named("clusters")?, named("users")?);
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let ca = codec::base64_decoded(cluster["cluster"]["certificate-authority-data"].as_str()?)?;
+        let ca = base64::decode(cluster["cluster"]["certificate-authority-data"].as_str()?)?;
         Some(Self {
             server: text(&cluster["cluster"]["server"])?,
             ca: String::from_utf8(ca).ok()?,

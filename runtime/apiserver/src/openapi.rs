@@ -11,9 +11,8 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use serve_core::kind::Kind;
-use sha2::{Digest, Sha256};
+use serve_runtime::image::Digest;
 
-use crate::codec;
 use crate::resources::{self, GROUP_VERSIONS, GroupVersion};
 
 /// A document and the text that changes when it does.
@@ -28,8 +27,7 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
         .into_iter()
         .map(|gv| {
             let body: Bytes = make(gv).to_string().into();
-            let digest = Sha256::digest(&body);
-            let hash = codec::hex(&digest);
+            let hash = Digest::of(&body).hex();
             Document { gv, body, hash }
         })
         .collect()

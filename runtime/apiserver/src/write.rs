@@ -20,6 +20,7 @@ use serve_core::field_error::FieldError;
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
+use serve_runtime::base64;
 use serve_runtime::control::store;
 use serve_runtime::source::decode::decode;
 
@@ -338,7 +339,7 @@ fn secret_texts(object: &mut Object) {
         if let Value::Object(data) = data {
             for (key, text) in texts {
                 let text = text.as_str().unwrap_or_default();
-                data.insert(key, codec::base64(text.as_bytes()).into());
+                data.insert(key, base64::encode(text.as_bytes()).into());
             }
         }
     }

@@ -10,8 +10,7 @@
 
 use serde_json::{Map, Value, json};
 use serve_core::kind::Kind;
-
-use super::base64;
+use serve_runtime::base64;
 
 /// The first bytes of an envelope.
 const MAGIC: &[u8] = b"k8s\0";
@@ -114,7 +113,7 @@ fn config_map(message: &[u8]) -> Result<Map<String, Value>> {
         match (number, field) {
             (1, Field::Bytes(bytes)) => drop(object.insert("metadata".into(), metadata(bytes)?)),
             (2, Field::Bytes(bytes)) => pair(bytes, &mut data, |bytes| Ok(text(bytes)?.into()))?,
-            (3, Field::Bytes(bytes)) => pair(bytes, &mut binary, |b| Ok(base64(b).into()))?,
+            (3, Field::Bytes(bytes)) => pair(bytes, &mut binary, |b| Ok(base64::encode(b).into()))?,
             (4, Field::Number(is)) => drop(object.insert("immutable".into(), (is != 0).into())),
             _ => {}
         }
@@ -131,7 +130,7 @@ fn secret(message: &[u8]) -> Result<Map<String, Value>> {
     each(message, |number, field| {
         match (number, field) {
             (1, Field::Bytes(bytes)) => drop(object.insert("metadata".into(), metadata(bytes)?)),
-            (2, Field::Bytes(bytes)) => pair(bytes, &mut data, |b| Ok(base64(b).into()))?,
+            (2, Field::Bytes(bytes)) => pair(bytes, &mut data, |b| Ok(base64::encode(b).into()))?,
             (3, Field::Bytes(bytes)) => drop(object.insert("type".into(), text(bytes)?.into())),
             (4, Field::Bytes(bytes)) => pair(bytes, &mut plain, |bytes| Ok(text(bytes)?.into()))?,
             (5, Field::Number(is)) => drop(object.insert("immutable".into(), (is != 0).into())),

@@ -5,6 +5,7 @@ use serve_core::api::syntax;
 use serve_core::kind::Kind;
 use serve_core::meta::ObjectKey;
 use serve_core::object::Object;
+use serve_runtime::base64;
 
 use crate::codec;
 use crate::request::Objects;
@@ -213,7 +214,7 @@ fn data(object: &Object) -> Result<(), Status> {
                 return invalid(&field, "Invalid value: a string is expected");
             };
             let is_binary = object.kind == Kind::Secret || member == "binaryData";
-            if is_binary && crate::codec::base64_decoded(text).is_none() {
+            if is_binary && base64::decode(text).is_none() {
                 return invalid(&field, "Invalid value: base64 is expected");
             }
         }
