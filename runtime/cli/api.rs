@@ -11,6 +11,7 @@ use serve_apiserver::kubeconfig::{self, Entry};
 use serve_apiserver::{Credentials, Host, Limits};
 use serve_runtime::Runtime;
 use serve_runtime::config::{Config, Listen};
+use serve_runtime::private;
 use tokio::net::TcpListener;
 
 use crate::args;
@@ -108,14 +109,14 @@ async fn bind(address: Listen, is_default: bool) -> anyhow::Result<Option<TcpLis
 /// Writes the file; under a name of its own when that of a running host is there.
 fn write(entry: &Entry, address: SocketAddr) -> anyhow::Result<Kubeconfig> {
     let directory = runtime_directory()?;
-    serve_apiserver::private_directory(&directory)
+    private::directory(&directory)
         .with_context(|| format!("using directory \"{}\"", directory.display()))?;
     let mut path = directory.join(FILE);
     if read(&path).is_some_and(|other| other.server != entry.server && is_served(&other)) {
         path = directory.join(format!("{FILE}-{}", address.port()));
     }
     let text = entry.file();
-    serve_apiserver::write_private(&path, &text)
+    private::write(&path, text.as_bytes())
         .with_context(|| format!("writing \"{}\"", path.display()))?;
     Ok(Kubeconfig { path, text })
 }

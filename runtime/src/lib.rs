@@ -14,6 +14,7 @@ pub mod logs;
 pub mod node;
 pub mod pool;
 pub mod priority;
+pub mod private;
 pub mod probe;
 pub mod process;
 pub mod progress;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Pid, Resource, getrlimit, setrlimit, test_kill_process};
 
-use crate::image::store::private_dir;
+use crate::private;
 
 /// How many files this process may have open; none when there is no limit.
 #[must_use]
@@ -54,7 +54,7 @@ pub fn reserve_open_files() -> io::Result<()> {
 /// When a directory cannot be made, or `root` is not ours alone.
 pub fn own_directory(root: &Path) -> io::Result<PathBuf> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    private_dir(root)?;
+    private::directory(root)?;
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         if !is_in_use(&entry.file_name().to_string_lossy()) {
@@ -69,7 +69,7 @@ pub fn own_directory(root: &Path) -> io::Result<PathBuf> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    private_dir(&own)?;
+    private::directory(&own)?;
     Ok(own)
 }
 

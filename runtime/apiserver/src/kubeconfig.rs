@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use serve_runtime::base64;
+use serve_runtime::private;
 use serve_runtime::source::manifest;
-
-use crate::tls::write_private;
 
 /// The name of our cluster, user and context.
 pub const NAME: &str = "serve";
@@ -146,7 +145,7 @@ fn edit(path: &Path, change: impl Fn(&str) -> Result<String, String>) -> Result<
     if changed == text {
         return Ok(());
     }
-    write_private(path, &changed).map_err(failed)
+    private::write(path, changed.as_bytes()).map_err(failed)
 }
 
 /// `<file>.lock`, as client-go makes it: whoever creates the file has the lock.

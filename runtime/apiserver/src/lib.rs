@@ -39,7 +39,7 @@ use serve_runtime::logs::Logs;
 use serve_runtime::source::resolve::Resolver;
 
 pub use http::{Limits, serve};
-pub use tls::{Credentials, Error, private_directory, write_private};
+pub use tls::{Credentials, Error};
 
 /// What of a runtime the API works on. Cheap to clone.
 #[derive(Clone)]

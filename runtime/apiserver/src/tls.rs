@@ -4,9 +4,8 @@
 //! stays good over restarts. The serving certificate is made anew at each start.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
+use serve_runtime::private;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
@@ -53,7 +53,7 @@ impl Credentials {
     /// As [`Error`] says; a directory or file that others can read is refused.
     pub fn open(directory: &Path, address: SocketAddr) -> Result<Self, Error> {
         let at = |name: &str| directory.join(name);
-        private_directory(directory).map_err(|source| file(directory, source))?;
+        private::directory(directory).map_err(|source| file(directory, source))?;
         let params = authority();
         let kept = (read(&at(CA_KEY))?, read(&at(CA_CERTIFICATE))?);
         let (key, ca) = if let (Some(key), Some(ca)) = kept {
@@ -159,34 +159,13 @@ fn serving(issuer: &Issuer<'_, KeyPair>, names: &[String]) -> Result<Arc<ServerC
     Ok(Arc::new(config))
 }
 
-/// Makes a directory that only its owner can use, or checks that it is one.
-///
-/// # Errors
-/// When it cannot be made, or others can use it.
-pub fn private_directory(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)?;
-    let found = fs::symlink_metadata(path)?;
-    let is_ours = found.uid() == rustix::process::geteuid().as_raw();
-    // Six bits that others have, all zero.
-    if found.is_dir() && is_ours && found.mode().trailing_zeros() >= 6 {
-        return Ok(());
-    }
-    Err(io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        "it must be a directory of this user with mode 0700",
-    ))
-}
-
 fn read(path: &Path) -> Result<Option<String>, Error> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(file(path, error)),
     };
-    if !found.is_file() || found.mode() & 0o077 != 0 {
+    if !found.is_file() || !private::is_private(&found) {
         let problem = "it must be a file with mode 0600";
         let error = io::Error::new(io::ErrorKind::PermissionDenied, problem);
         return Err(file(path, error));
@@ -197,35 +176,12 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    write_private(path, text).map_err(|source| file(path, source))
-}
-
-/// Writes a file with mode 0600, whole or not at all.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let _ = fs::remove_file(&aside);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&aside)?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&aside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&aside);
-    }
-    written
+    private::write(path, text.as_bytes()).map_err(|source| file(path, source))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

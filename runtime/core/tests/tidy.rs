@@ -149,12 +149,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ingress",
             "logs",
             "node",
+            "private",
             "revision",
             "tasks",
         ],
     ),
-    ("engine", &["body", "image", "logs", "priority"]),
-    ("image", &[]),
+    ("engine", &["body", "image", "logs", "priority", "private"]),
+    ("image", &["private"]),
     (
         "ingress",
         &[
@@ -172,8 +173,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("node", &[]),
     ("pool", &["body", "engine", "image", "priority"]),
     ("priority", &[]),
+    ("private", &[]),
     ("probe", &["body", "engine", "pool"]),
-    ("process", &["image"]),
+    ("process", &["private"]),
     ("progress", &[]),
     (
         "revision",
@@ -238,8 +240,8 @@ fn modules_of_the_runtime_point_where_the_list_says() {
 #[test]
 fn the_api_uses_of_the_runtime_only_what_objects_need() {
     let allowed = [
-        "Runtime", "base64", "clock", "config", "control", "image", "logs", "progress", "source",
-        "tasks",
+        "Runtime", "base64", "clock", "config", "control", "image", "logs", "private", "progress",
+        "source", "tasks",
     ];
     for file in rust_files(&root().join("runtime/apiserver/src")) {
         for used in code(&file).split("serve_runtime::").skip(1) {

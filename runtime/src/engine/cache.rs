@@ -14,7 +14,6 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,7 @@ use wasmtime::component::Component;
 
 use super::Facts;
 use crate::image::Digest;
-use crate::image::store::{is_private, private_dir, remove_abandoned, write_aside};
+use crate::private::{self, is_private};
 
 pub(super) struct Cache {
     root: PathBuf,
@@ -31,7 +30,6 @@ pub(super) struct Cache {
     engine: [u8; 32],
     /// Entries whose code was compared with its digest, by component.
     verified: Mutex<HashMap<Digest, Verified>>,
-    next: AtomicU64,
 }
 
 /// An entry whose code was read: as long as the file is the same, it need not be read again.
@@ -59,15 +57,14 @@ struct Sidecar {
 
 impl Cache {
     pub(super) fn open(root: &Path, engine: &wasmtime::Engine) -> io::Result<Cache> {
-        private_dir(root)?;
-        remove_abandoned(root)?;
+        private::directory(root)?;
+        private::remove_abandoned(root)?;
         let mut hasher = Sha(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Cache {
             root: root.to_owned(),
             engine: hasher.0.finalize().into(),
             verified: Mutex::default(),
-            next: AtomicU64::new(0),
         })
     }
 
@@ -95,9 +92,8 @@ impl Cache {
             facts: facts.clone(),
         };
         let sidecar = serde_json::to_vec(&sidecar)?;
-        let unique = || self.next.fetch_add(1, Ordering::Relaxed);
-        write_aside(&self.root, &self.code_path(&key), code, unique())?;
-        write_aside(&self.root, &self.sidecar_path(&key), &sidecar, unique())
+        private::write(&self.code_path(&key), code)?;
+        private::write(&self.sidecar_path(&key), &sidecar)
     }
 
     /// Removes the code of all components that are not in `keep`, and that of other settings.

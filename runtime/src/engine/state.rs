@@ -27,7 +27,7 @@ use super::call::Link;
 use super::cpu::Share;
 use super::limits::{Limits, Meter};
 use super::output::{Output, Sink, Stream};
-use crate::image::store::private_dir;
+use crate::private;
 
 /// How the instances of one revision are made.
 #[derive(Clone, Debug)]
@@ -234,7 +234,7 @@ impl Scratch {
     /// The error of the file system when the directory cannot be made or emptied.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Scratch> {
         let root = root.into();
-        private_dir(&root)?;
+        private::directory(&root)?;
         for entry in fs::read_dir(&root)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::componentize::{Options, componentize_with};
 use super::store::{Digest, Store};
+use crate::private;
 
 /// Remembered results are of this componentizer; a new one must not believe an older.
 const MEMO: &str = concat!("made-by-", env!("CARGO_PKG_VERSION"));
@@ -59,7 +60,7 @@ impl Images {
         let root = root.into();
         let store = Store::open(root.join("components"))?;
         let memo = root.join(MEMO);
-        super::store::private_dir(&memo)?;
+        private::directory(&memo)?;
         Ok(Self {
             store,
             memo: Arc::new(Memo::Directory(memo)),

@@ -1,23 +1,21 @@
 //! Component bytes by digest: what a Revision names is here, whatever became of its source.
 //!
-//! On disk a blob is a file named by its SHA-256 in a directory of mode 0700. It is written beside
-//! its place, synced and renamed, so that a name is never there without its bytes. Embedders
-//! without a directory keep blobs in memory.
+//! On disk a blob is a private file named by its SHA-256; its name is never there without its bytes.
+//! Embedders without a directory keep blobs in memory.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::private;
 
 /// SHA-256 of a component, written `sha256:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,7 +98,7 @@ pub struct Store(Arc<Place>);
 #[derive(Debug)]
 enum Place {
     Memory(RwLock<HashMap<Digest, Bytes>>),
-    Directory { root: PathBuf, next: AtomicU64 },
+    Directory(PathBuf),
 }
 
 impl Store {
@@ -115,12 +113,9 @@ impl Store {
     /// When the directory cannot be made, or is not ours alone.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Store> {
         let root = root.into();
-        private_dir(&root)?;
-        remove_abandoned(&root)?;
-        Ok(Store(Arc::new(Place::Directory {
-            root,
-            next: AtomicU64::new(0),
-        })))
+        private::directory(&root)?;
+        private::remove_abandoned(&root)?;
+        Ok(Store(Arc::new(Place::Directory(root))))
     }
 
     /// Keeps `bytes`; putting the same bytes twice writes them once.
@@ -138,10 +133,10 @@ impl Store {
                     .entry(digest)
                     .or_insert(bytes);
             }
-            Place::Directory { root, next } => {
+            Place::Directory(root) => {
                 let path = root.join(digest.hex());
                 if !fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64) {
-                    write_aside(root, &path, &bytes, next.fetch_add(1, Ordering::Relaxed))?;
+                    private::write(&path, &bytes)?;
                 }
             }
         }
@@ -162,7 +157,7 @@ impl Store {
                     .cloned()
                     .ok_or_else(|| io::ErrorKind::NotFound.into())
             }
-            Place::Directory { root, .. } => {
+            Place::Directory(root) => {
                 let bytes = fs::read(root.join(digest.hex()))?;
                 if Digest::of(&bytes) != *digest {
                     return Err(io::Error::new(
@@ -182,7 +177,7 @@ impl Store {
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
                 .contains_key(digest),
-            Place::Directory { root, .. } => root.join(digest.hex()).is_file(),
+            Place::Directory(root) => root.join(digest.hex()).is_file(),
         }
     }
 
@@ -201,7 +196,7 @@ impl Store {
                     removed += usize::from(!kept);
                     kept
                 }),
-            Place::Directory { root, .. } => {
+            Place::Directory(root) => {
                 for entry in fs::read_dir(root)? {
                     let entry = entry?;
                     let digest = entry
@@ -217,88 +212,6 @@ impl Store {
         }
         Ok(removed)
     }
-}
-
-/// Whether a mode lets nobody but the owner in.
-pub(crate) fn is_private(found: &fs::Metadata) -> bool {
-    const OTHERS: u32 = 0o077;
-    found.mode() & OTHERS == 0
-}
-
-/// Makes `path` with mode 0700 and refuses a directory in which other users could have put files.
-pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)?;
-    let found = fs::symlink_metadata(path)?;
-    let denied = |why: &str| {
-        Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("{}: {why}", path.display()),
-        ))
-    };
-    if !found.is_dir() {
-        return denied("is not a directory");
-    }
-    if !is_private(&found) {
-        return denied("is open to other users; set its mode to 0700");
-    }
-    // Root can write everywhere, so being able to is no proof: who owns what this process makes?
-    // Several hosts of one process may ask at once.
-    static PROBES: AtomicU64 = AtomicU64::new(0);
-    let number = PROBES.fetch_add(1, Ordering::Relaxed);
-    let probe = path.join(format!(".new-owner-{}-{number}", std::process::id()));
-    let owner = fs::File::create(&probe)?.metadata()?.uid();
-    fs::remove_file(&probe)?;
-    if found.uid() != owner {
-        return denied("belongs to another user");
-    }
-    Ok(())
-}
-
-/// Removes what processes that ended early left half-written. Another process may be writing to the
-/// same directory right now, so only files are removed that nobody can still be at work on.
-pub(crate) fn remove_abandoned(root: &Path) -> io::Result<()> {
-    const ABANDONED: Duration = Duration::from_secs(3600);
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(".new-") {
-            continue;
-        }
-        // It may be renamed to its place between these lines, which is as good.
-        let age = entry
-            .metadata()
-            .and_then(|found| found.modified())
-            .map(|time| time.elapsed());
-        if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    Ok(())
-}
-
-/// Writes a file of mode 0600 so that `path` has all of `bytes` or is not there.
-pub(crate) fn write_aside(root: &Path, path: &Path, bytes: &[u8], unique: u64) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let aside = root.join(format!(".new-{}-{unique}", std::process::id()));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        // The name is part of the promise: without this a power loss can take it back.
-        fs::File::open(root)?.sync_all()
-    })();
-    if written.is_err() {
-        _ = fs::remove_file(&aside);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@
 //! Input: the store, whenever it changes. Output: for the next run, first what was asked for, then all
 //! the rest, in batches ([`Load`]).
 //!
-//! The file is written aside, synced and renamed, a moment after something changed and at the end.
+//! The file is written whole, a moment after something changed and at the end.
 //! A lock beside it keeps a second process away.
 
 mod file;
 mod load;
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 pub use self::load::{Batch, Load};
 use super::store::Store;
+use crate::private;
 use crate::tasks::Stop;
 
 /// Changes come in flocks: one write follows them all.
@@ -62,7 +63,8 @@ impl Snapshot {
             source,
         };
         let folder = path.parent().unwrap_or(Path::new("."));
-        crate::image::store::private_dir(folder).map_err(failed)?;
+        private::directory(folder).map_err(failed)?;
+        private::remove_abandoned(folder).map_err(failed)?;
         let lock = File::create(path.with_extension("lock")).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
@@ -134,15 +136,12 @@ impl Snapshot {
         let kept = objects.iter().filter(|object| !object.kind().is_volatile());
         let kept: Vec<_> = kept.cloned().collect();
         let revision = store.revision().saturating_add(RESERVED);
-        let aside = self.path.with_extension("new");
-        let write = || {
-            let mut to = BufWriter::new(private_file(&aside)?);
+        let written = private::write_with(&self.path, |to| {
+            let mut to = BufWriter::new(to);
             file::write(&kept, revision, &mut to)?;
-            to.flush()?;
-            to.get_ref().sync_all()?;
-            fs::rename(&aside, &self.path)
-        };
-        write().map_err(|error| self.failed(error))
+            to.flush()
+        });
+        written.map_err(|error| self.failed(error))
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -151,17 +150,6 @@ impl Snapshot {
             source,
         }
     }
-}
-
-/// A new, empty file that only its owner can read: it may have Secrets in it.
-fn private_file(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
 }
 
 #[cfg(test)]
