@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep_until};
 use super::events::Recorder;
 use super::mirror;
 use super::naming::Naming;
-use super::observe::Fact;
+use super::observe::{Fact, What};
 use super::publish::Publisher;
 use super::queue::Queue;
 use super::readers::Readers;
@@ -155,6 +155,7 @@ impl Controller {
                 tracing::warn!(%gone, "events were missed; all objects are reconciled");
                 self.seen = self.store.revision();
                 self.refresh_settings();
+                self.revisions.show_all_again();
                 self.push_all(&[
                     Kind::Revision,
                     Kind::Configuration,
@@ -195,6 +196,13 @@ impl Controller {
         let id = (event.object.kind(), event.object.key());
         if id.0.is_volatile() {
             return self.follow_volatile(event);
+        }
+        if id.0 == Kind::Revision {
+            // What a wake from zero writes: nobody who reads a Revision reads that of it.
+            if is_only_scaled(event) {
+                return;
+            }
+            self.revisions.show_again(&id.1);
         }
         if Live::concerns(&id) && self.refresh_settings() {
             tracing::info!(name = id.1.name, "settings changed");
@@ -249,10 +257,18 @@ impl Controller {
     fn follow_volatile(&mut self, event: &Event) {
         let meta = event.object.metadata();
         let is_ending = event.change == Change::Deleted || meta.deletion_timestamp.is_some();
-        let Some(revision) = meta.label(keys::REVISION_LABEL).filter(|_| is_ending) else {
+        if !is_ending && !event.by_client {
+            return;
+        }
+        let Some(revision) = meta.label(keys::REVISION_LABEL) else {
             return;
         };
         let key = ObjectKey::new(&meta.namespace, revision);
+        self.revisions.show_again(&key);
+        if !is_ending {
+            // What a client wrote over is put right with the next change.
+            return;
+        }
         if event.object.kind() == Kind::Pod
             && let Some((_, id)) = meta.name.rsplit_once('-')
             && self.revisions.replace(&key, id, &self.report)
@@ -311,10 +327,15 @@ impl Controller {
 
     pub(super) fn take(&mut self, fact: Fact) {
         let key = fact.key.clone();
+        // Its scaler is about to tell more.
+        let says_nothing_new =
+            matches!(fact.what, What::Woken(_)) && self.revisions.is_started(&key);
         if let Some(serving) = self.revisions.take(fact) {
             self.publisher.add_revision(serving);
         }
-        self.queue.push((Kind::Revision, key));
+        if !says_nothing_new {
+            self.queue.push((Kind::Revision, key));
+        }
     }
 
     pub(super) fn reconcile(&mut self, id: &Id) {
@@ -441,7 +462,7 @@ impl Controller {
         let key = revision.metadata.key();
         let id = (Kind::Revision, key.clone());
         self.carry_out(id.clone(), &revision.metadata, plan, Status::Revision);
-        let Some((facts, replicas)) = self.revisions.replicas(&key) else {
+        let Some((facts, replicas)) = self.revisions.to_show(&key) else {
             return;
         };
         let view = derived::View {
@@ -450,9 +471,12 @@ impl Controller {
             replicas,
             now: self.clock.now(),
         };
-        if let Err(error) = mirror::show(&self.store, &view) {
-            tracing::debug!(%error, "what runs is shown again");
-            self.queue.push(id);
+        match mirror::show(&self.store, &view) {
+            Ok(()) => self.revisions.set_shown(&key),
+            Err(error) => {
+                tracing::debug!(%error, "what runs is shown again");
+                self.queue.push(id);
+            }
         }
     }
 
@@ -591,6 +615,17 @@ impl Controller {
             Write::Delete(kind, key) => self.store.delete(kind, &key, None),
         }
     }
+}
+
+/// Whether the controller has shown replicas of a Revision in its status, and nothing else.
+fn is_only_scaled(event: &Event) -> bool {
+    let before = event.previous.as_deref().and_then(typed::<Revision>);
+    let after = typed::<Revision>(&event.object);
+    event.change == Change::Modified
+        && !event.by_client
+        && before
+            .zip(after)
+            .is_some_and(|(before, after)| reconcile::revision::is_only_scaled(before, after))
 }
 
 /// The objects as the type that they have.

@@ -55,6 +55,8 @@ struct Seen {
     /// From where its scaler begins.
     begin: Begin,
     members: Members,
+    /// What the objects that show it were made from; none when they have to be looked at again.
+    shown: Option<Box<(Facts, Replicas)>>,
     container_concurrency: u32,
     probes: Arc<Probes>,
     port: u16,
@@ -283,11 +285,43 @@ impl Revisions {
         serving
     }
 
-    /// The replicas of a Revision; none when it was never observed.
+    /// Whether a Revision has started, and nothing has gone wrong with it since.
     #[must_use]
-    pub fn replicas(&self, key: &ObjectKey) -> Option<(&Facts, &Replicas)> {
+    pub fn is_started(&self, key: &ObjectKey) -> bool {
+        let seen = self.seen.get(key);
+        seen.is_some_and(|seen| seen.facts.start == StartFact::Started)
+    }
+
+    /// What is to be shown of a Revision; none when it is shown, or was never observed.
+    #[must_use]
+    pub fn to_show(&self, key: &ObjectKey) -> Option<(&Facts, &Replicas)> {
         let seen = self.seen.get(key)?;
-        Some((&seen.facts, seen.members.replicas()))
+        let (facts, replicas) = (&seen.facts, seen.members.replicas());
+        let is_shown = seen.shown.as_deref();
+        let is_shown = is_shown.is_some_and(|shown| shown.0 == *facts && shown.1 == *replicas);
+        (!is_shown).then_some((facts, replicas))
+    }
+
+    /// All that [`Revisions::to_show`] gave is shown.
+    pub fn set_shown(&mut self, key: &ObjectKey) {
+        if let Some(seen) = self.seen.get_mut(key) {
+            let now = (seen.facts.clone(), seen.members.replicas().clone());
+            seen.shown = Some(Box::new(now));
+        }
+    }
+
+    /// What a Revision is shown by changed in another way: it is to be looked at again.
+    pub fn show_again(&mut self, key: &ObjectKey) {
+        if let Some(seen) = self.seen.get_mut(key) {
+            seen.shown = None;
+        }
+    }
+
+    /// The same for all.
+    pub fn show_all_again(&mut self) {
+        for seen in self.seen.values_mut() {
+            seen.shown = None;
+        }
     }
 
     /// Lets one replica of a Revision end and another take its place. Returns whether there was
@@ -440,6 +474,7 @@ impl Seen {
             running: None,
             begin: Begin::New,
             members: Members::default(),
+            shown: None,
             container_concurrency: launch::container_concurrency(object),
             probes: Arc::new(launch::probes(object)),
             port: launch::port(object),

@@ -238,6 +238,12 @@ impl Engine {
         cache.is_some_and(|cache| cache.has(digest))
     }
 
+    /// Whether it was loaded here before: nobody has to look for it on disk.
+    pub fn has_loaded(&self, digest: &Digest) -> bool {
+        let cache = self.inner.cache.as_ref();
+        cache.is_some_and(|cache| cache.verified(digest).is_some())
+    }
+
     /// Lets one epoch pass, as the ticker does every [`Config::tick`].
     pub fn increment_epoch(&self) {
         self.inner.ticker.increment_epochs();

@@ -140,7 +140,8 @@ impl Launcher {
             ));
         };
         let digest: Digest = digest.parse().map_err(|error: String| missing(&error))?;
-        if self.images.store().contains(&digest) {
+        // A request may wait for this: what was loaded before needs no look at the disk.
+        if self.engine.has_loaded(&digest) || self.images.store().contains(&digest) {
             Ok(digest)
         } else {
             Err(missing(
@@ -247,7 +248,7 @@ impl Launcher {
         let launcher = Arc::new(pool::Launcher::new(self.engine.clone(), spec, source));
         let revision = object.metadata.key().to_string();
         // What was compiled before is only loaded: by the first request after a restart, for one.
-        let is_new = !self.engine.has_code(&digest);
+        let is_new = !self.engine.has_loaded(&digest) && !self.engine.has_code(&digest);
         let compiling = is_new.then(|| self.progress.begin(Step::Compile, &revision));
         let component = launcher.component().await?;
         drop(compiling);

@@ -255,6 +255,29 @@ pub fn is_ready(revision: &Revision) -> bool {
     revision.metadata.deletion_timestamp.is_none() && is_ready_by(revision, &revision.status)
 }
 
+/// Whether a change of a Revision is one of its status that only its replicas go by: neither its
+/// Configuration, nor Routes, nor what shows it read more of a status than readiness and images.
+#[must_use]
+pub fn is_only_scaled(before: &Revision, after: &Revision) -> bool {
+    fn read(status: &RevisionStatus) -> impl PartialEq + '_ {
+        (
+            status.observed_generation,
+            conditions::find(&status.conditions, conditions::READY),
+            &status.container_statuses,
+            &status.init_container_statuses,
+        )
+    }
+    let (old, new) = (&before.metadata, &after.metadata);
+    read(&before.status) == read(&after.status)
+        && old.uid == new.uid
+        && old.generation == new.generation
+        && old.labels == new.labels
+        && old.annotations == new.annotations
+        && old.owner_references == new.owner_references
+        && old.finalizers == new.finalizers
+        && old.deletion_timestamp == new.deletion_timestamp
+}
+
 fn is_ready_by(revision: &Revision, status: &RevisionStatus) -> bool {
     let observed = status.observed_generation;
     conditions::settled(&revision.metadata, observed, &status.conditions)

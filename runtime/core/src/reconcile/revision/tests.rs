@@ -529,3 +529,42 @@ fn what_was_at_zero_and_ready_sleeps_on_and_nothing_is_written() {
         }
     }
 }
+
+#[test]
+fn what_others_read_of_a_revision_is_told_from_its_replicas() {
+    let at_zero = Facts {
+        active: Some(ActiveFact {
+            status: False,
+            reason: "NoTraffic".to_owned(),
+            message: "The target is not receiving traffic.".to_owned(),
+        }),
+        actual_replicas: Some(0),
+        desired_replicas: Some(0),
+        running_replicas: 0,
+        ..running()
+    };
+    let failed = Facts {
+        start: StartFact::exited(1, "no"),
+        is_initialized: false,
+        ..running()
+    };
+    let labelled = |mut revision: Revision| {
+        let label = (
+            "serving.knative.dev/routingState".to_owned(),
+            "active".to_owned(),
+        );
+        revision.metadata.labels.extend([label]);
+        revision
+    };
+    let (awake, asleep) = (after(&[running()]), after(&[running(), at_zero]));
+    assert_ne!(awake.status, asleep.status);
+    for (name, before, after, want) in [
+        ("it went to zero", &awake, &asleep, true),
+        ("it woke", &asleep, &awake, true),
+        ("it became ready", &fresh(), &awake, false),
+        ("it failed", &awake, &after(&[failed]), false),
+        ("a route came", &awake, &labelled(awake.clone()), false),
+    ] {
+        assert_eq!(is_only_scaled(before, after), want, "{name}");
+    }
+}
