@@ -3,7 +3,9 @@
 //! An entry is two files in a directory of mode 0700, named by a digest of the component and of
 //! everything in the engine that changes the code: `<key>.cwasm`, which is mapped, and
 //! `<key>.json`, which says what the component is and what digest the code has. Both are written
-//! aside, synced and renamed, never changed in place. Code is hashed once per file, not per load.
+//! aside, synced and renamed, never changed in place. Code is hashed once per file, not per load: the
+//! second file says which file the first one is, as git's index does, and a file that is not that one
+//! (a copy, one that was written to) is hashed, and then noted.
 //!
 //! An entry that is damaged, of another owner or of other settings is as good as none: it is logged
 //! where that is news, and written anew.
@@ -40,8 +42,9 @@ struct Verified {
     facts: Arc<Facts>,
 }
 
-/// What tells a file from the one that was there before.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What tells a file from the one that was there before, and from itself before it was changed: no
+/// program but those of the system's administrator can set the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Inode {
     device: u64,
     number: u64,
@@ -53,6 +56,9 @@ struct Inode {
 struct Sidecar {
     code: Digest,
     facts: Facts,
+    /// The file that had this digest when it was last hashed.
+    #[serde(default)]
+    file: Option<Inode>,
 }
 
 impl Cache {
@@ -87,13 +93,19 @@ impl Cache {
     /// Keeps `code`; a later [`Cache::load`] maps it.
     pub(super) fn save(&self, facts: &Facts, code: &[u8]) -> io::Result<()> {
         let key = self.key(&facts.digest);
+        let path = self.code_path(&key);
+        private::write(&path, code)?;
+        // Hashed when it is read for the first time: what is there now may be another process's.
         let sidecar = Sidecar {
             code: Digest::of(code),
             facts: facts.clone(),
+            file: None,
         };
-        let sidecar = serde_json::to_vec(&sidecar)?;
-        private::write(&self.code_path(&key), code)?;
-        private::write(&self.sidecar_path(&key), &sidecar)
+        self.write_sidecar(&key, &sidecar)
+    }
+
+    fn write_sidecar(&self, key: &str, sidecar: &Sidecar) -> io::Result<()> {
+        private::write(&self.sidecar_path(key), &serde_json::to_vec(sidecar)?)
     }
 
     /// Removes the code of all components that are not in `keep`, and that of other settings.
@@ -173,21 +185,31 @@ impl Cache {
         let mut sidecar = String::new();
         let (mut file, _) = self.open_own(&self.sidecar_path(&key))?;
         file.read_to_string(&mut sidecar)?;
-        let Sidecar { code, facts } = serde_json::from_str(&sidecar)?;
-        if facts.digest != *digest {
+        let noted = file.metadata()?.mtime();
+        let mut sidecar: Sidecar = serde_json::from_str(&sidecar)?;
+        if sidecar.facts.digest != *digest {
             return Err(invalid("it is of another component"));
         }
         let path = self.code_path(&key);
         let (file, inode) = self.open_own(&path)?;
-        let mut hasher = Sha(Sha256::new());
-        io::copy(&mut &file, &mut hasher)?;
-        if Digest::from(<[u8; 32]>::from(hasher.0.finalize())) != code {
-            return Err(invalid("its bytes were changed"));
+        // Noted in the same tick of the clock, a later change would not show.
+        let is_known = sidecar.file == Some(inode) && noted >= inode.changed.0 + SETTLED;
+        if !is_known {
+            let mut hasher = Sha(Sha256::new());
+            io::copy(&mut &file, &mut hasher)?;
+            if Digest::from(<[u8; 32]>::from(hasher.0.finalize())) != sidecar.code {
+                return Err(invalid("its bytes were changed"));
+            }
+            if inode.bytes >= NOTED_BYTES && self.open_own(&path)?.1 == inode {
+                sidecar.file = Some(inode);
+                // Without it the next process hashes again.
+                _ = self.write_sidecar(&key, &sidecar);
+            }
         }
         Ok(Verified {
             path: path.into(),
             inode,
-            facts: Arc::new(facts),
+            facts: Arc::new(sidecar.facts),
         })
     }
 
@@ -212,13 +234,25 @@ impl Cache {
             let why = "it or its directory is open to other users";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
-        let inode = Inode {
+        Ok((file, Inode::of(&found)))
+    }
+}
+
+/// So much later, in seconds, a file that is changed has another time of its change, whatever clock its
+/// file system takes times from.
+const SETTLED: i64 = 3;
+
+/// Code that is smaller is hashed sooner than a note is written.
+const NOTED_BYTES: u64 = 1 << 20;
+
+impl Inode {
+    fn of(found: &fs::Metadata) -> Inode {
+        Inode {
             device: found.dev(),
             number: found.ino(),
             bytes: found.len(),
             changed: (found.ctime(), found.ctime_nsec()),
-        };
-        Ok((file, inode))
+        }
     }
 }
 
@@ -235,8 +269,9 @@ fn map(engine: &wasmtime::Engine, file: &File, path: &Path) -> io::Result<Compon
 fn map_code(engine: &wasmtime::Engine, file: &File, path: &Path) -> wasmtime::Result<Component> {
     let path = path_of(file, path);
     // SAFETY: `deserialize_file` trusts the file in four ways, each of which was checked.
-    // 1. It is what `Component::serialize` gave: `save` wrote its SHA-256 beside it, and
-    //    `read` compared the two when it saw this inode for the first time.
+    // 1. It is what `Component::serialize` gave: `save` wrote its SHA-256 beside it, and `read`
+    //    compared the two when it saw this inode for the first time, or a process of this user did
+    //    and noted the inode beside the digest; it has not been changed since (`Inode::changed`).
     // 2. Nobody else wrote either file: `open_own` looked at owner and mode of the open descriptor
     //    and of the directory, and did not follow a link.
     // 3. It was compiled for this engine: the key has a digest of all settings that change code,
@@ -352,6 +387,54 @@ mod tests {
         let never = || panic!("the bytes are not needed");
         let again = next.load(Digest::of(&hello()), never).await.unwrap();
         assert_eq!(again.facts(), component.facts());
+    }
+
+    /// A guest whose code is large enough to be noted.
+    fn large() -> Vec<u8> {
+        let text = String::from_utf8(include_bytes!("../../../tests/guests/hello.wat").to_vec());
+        let memory = r#"(memory (export "memory") 2)"#;
+        let filled = format!(
+            r#"(memory (export "memory") 64) (data (i32.const 131072) "{}")"#,
+            "x".repeat(2 << 20)
+        );
+        let text = text.unwrap().replace(memory, &filled);
+        crate::image::componentize(text.as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn code_that_was_hashed_is_noted_and_not_hashed_again() {
+        let host = Host::new();
+        let digest = Digest::of(&large());
+        let engine = host.engine();
+        engine.prepare(large()).await.unwrap();
+        engine.optimized().await;
+        let (sidecar, code) = (host.files("json").pop().unwrap(), host.code());
+        let note = || serde_json::from_slice::<Sidecar>(&fs::read(&sidecar).unwrap()).unwrap();
+        let inode = || Inode::of(&fs::metadata(&code).unwrap());
+        let cached = || {
+            let engine = host.engine();
+            let cache = engine.inner.cache.as_ref().unwrap();
+            cache.load(&engine.inner.wasmtime, &digest).is_some()
+        };
+        assert_eq!(note().file, Some(inode()), "it was loaded");
+        // A wrong digest shows whether the code is hashed.
+        let mut wrong = note();
+        wrong.code = Digest::of(b"other code");
+        private::write(&sidecar, &serde_json::to_vec(&wrong).unwrap()).unwrap();
+        assert!(!cached(), "it could have changed since without a new time");
+        let now = fs::metadata(&sidecar).unwrap().modified().unwrap();
+        let later = |seconds| {
+            let file = fs::OpenOptions::new().write(true).open(&sidecar).unwrap();
+            let time = now + std::time::Duration::from_secs(seconds);
+            file.set_modified(time).unwrap();
+        };
+        later(10);
+        assert!(cached());
+        // A copy is another file.
+        let copy = host.root.path().join("copy");
+        fs::copy(&code, &copy).unwrap();
+        fs::rename(&copy, &code).unwrap();
+        assert!(!cached());
     }
 
     #[tokio::test]
