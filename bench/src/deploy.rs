@@ -76,9 +76,9 @@ pub fn run(context: &Context) -> Result<Section> {
         name: "deploy",
         about: "From `Runtime::apply` of a new Service to its Ready, one started instance included, \
                 in a process that has just begun. New: nothing of the component is on disk but its \
-                file. Known: another process has compiled it, some seconds ago. Loaded before: so has one \
-                that found it compiled, and compared the code with its digest. Go is given as `ko://.`, so `go build` \
-                runs each time; its own cache is warm."
+                file. Known: another process has compiled it, some seconds ago. Loaded before: so has \
+                one that found it compiled, and compared the code with its digest. Go is given as \
+                `ko://.`, so `go build` runs each time; its own cache is warm."
             .to_owned(),
         table,
         notes,

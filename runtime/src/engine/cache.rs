@@ -5,7 +5,8 @@
 //! `<key>.json`, which says what the component is and what digest the code has. Both are written
 //! aside, synced and renamed, never changed in place. Code is hashed once per file, not per load: the
 //! second file says which file the first one is, as git's index does, and a file that is not that one
-//! (a copy, one that was written to) is hashed, and then noted.
+//! (a copy, one that was written to) is hashed, and then noted. Damage by the disk itself, which leaves
+//! the time of the last change alone, is found only where there is no such note.
 //!
 //! An entry that is damaged, of another owner or of other settings is as good as none: it is logged
 //! where that is news, and written anew.
