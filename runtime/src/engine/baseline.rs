@@ -6,40 +6,32 @@
 //!                              │ Optimizer                     ▲ Linked::supersede
 //!                              └─ Cranelift ─ cache ─ linked ──┴─ new instances
 //! ```
-//! The two compilers call functions in different ways, so code of one cannot run in an engine of the
-//! other: there is a second engine with the same settings, made when it is first needed. Instances of
-//! either are counted on their own. What Winch cannot compile (other processors than x86-64, tail
+//! Code of either compiler runs in an engine of its own ([`place`]). What Winch cannot compile (other processors than x86-64, tail
 //! calls, garbage collection) is compiled by Cranelift at once, as are components that come when
 //! [`MOST_WAITING`] wait already: each that waits holds its bytes and two kinds of code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 
 use super::component::{Known, Linked};
-use super::state::State;
-use super::{Engine, Facts, Inner, limits, state, wasmtime_config};
+use super::place::{self, Place, Places};
+use super::{Engine, Facts, Inner};
 use crate::priority;
 
 /// Components that wait to be optimised, the one that is being included.
 const MOST_WAITING: usize = 8;
 
-/// The second engine and the thread that makes it superfluous; both are made when first needed.
+/// Engines for baseline code and the thread that makes it superfluous; all are made when needed.
 #[derive(Default)]
 pub(super) struct Baseline {
-    place: OnceLock<Option<Place>>,
+    places: Places<Option<Place>>,
     optimizer: Mutex<Option<Sender<Job>>>,
     waiting: watch::Sender<usize>,
-}
-
-/// Where code of the baseline compiler runs.
-struct Place {
-    wasmtime: wasmtime::Engine,
-    linker: Linker<State>,
 }
 
 /// A component to optimise.
@@ -73,7 +65,8 @@ impl Engine {
         if bytes.len() < least || *baseline.waiting.borrow() >= MOST_WAITING {
             return None;
         }
-        let place = baseline.place.get_or_init(|| Place::new(self)).as_ref()?;
+        let Inner { config, ticker, .. } = &*self.inner;
+        let place = place::baseline(&baseline.places, facts.is_async, config, ticker)?;
         let digest = &facts.digest;
         // Whatever a component does to this compiler, the other one decides what is wrong with it.
         let compile = AssertUnwindSafe(|| Component::new(&place.wasmtime, bytes));
@@ -124,41 +117,6 @@ impl Engine {
             baseline.waiting.send_modify(|waiting| *waiting -= 1);
         }
         sent
-    }
-}
-
-impl Place {
-    fn new(engine: &Engine) -> Option<Place> {
-        if !cfg!(target_arch = "x86_64") {
-            return None;
-        }
-        let config = &engine.inner.config;
-        let mut settings = wasmtime_config(config);
-        settings
-            .strategy(wasmtime::Strategy::Winch)
-            .max_wasm_stack(limits::BASELINE_STACK_BYTES)
-            .async_stack_size(
-                limits::ASYNC_STACK_BYTES + limits::BASELINE_STACK_BYTES - limits::WASM_STACK_BYTES,
-            );
-        let make = || -> wasmtime::Result<Place> {
-            let wasmtime = wasmtime::Engine::new(&settings)?;
-            let linker = state::linker(&wasmtime, config.concurrency)?;
-            Ok(Place { wasmtime, linker })
-        };
-        match make() {
-            Ok(place) => {
-                engine.inner.ticker.join(&place.wasmtime);
-                Some(place)
-            }
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::debug!(
-                    error,
-                    "no baseline compiler, components are optimised at once"
-                );
-                None
-            }
-        }
     }
 }
 

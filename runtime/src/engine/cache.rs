@@ -23,13 +23,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use super::Facts;
+use super::{Engine, Facts};
 use crate::image::Digest;
 use crate::private::{self, is_private};
 
 pub(super) struct Cache {
     root: PathBuf,
-    /// Digest of everything in the engine that code depends on.
+    /// Digest of everything in the settings that code depends on.
     engine: [u8; 32],
     /// Entries whose code was compared with its digest, by component.
     verified: Mutex<HashMap<Digest, Verified>>,
@@ -76,11 +76,7 @@ impl Cache {
     }
 
     /// The code of `digest` and what is known of it, if the cache has it.
-    pub(super) fn load(
-        &self,
-        engine: &wasmtime::Engine,
-        digest: &Digest,
-    ) -> Option<(Component, Arc<Facts>)> {
+    pub(super) fn load(&self, engine: &Engine, digest: &Digest) -> Option<(Component, Arc<Facts>)> {
         match self.try_load(engine, digest) {
             Ok(found) => Some(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -157,16 +153,12 @@ impl Cache {
         Some(self.lock().get(digest)?.facts.clone())
     }
 
-    fn try_load(
-        &self,
-        engine: &wasmtime::Engine,
-        digest: &Digest,
-    ) -> io::Result<(Component, Arc<Facts>)> {
+    fn try_load(&self, engine: &Engine, digest: &Digest) -> io::Result<(Component, Arc<Facts>)> {
         let known = self.lock().get(digest).cloned();
         if let Some(Verified { path, inode, facts }) = known {
             let (file, found) = self.open_own(&path)?;
             if found == inode {
-                return Ok((map(engine, &file, &path)?, facts));
+                return Ok((map(engine, &facts, &file, &path)?, facts));
             }
         }
         let entry = self.read(digest)?;
@@ -174,7 +166,7 @@ impl Cache {
         if inode != entry.inode {
             return Err(invalid("it changed while it was read"));
         }
-        let component = map(engine, &file, &entry.path)?;
+        let component = map(engine, &entry.facts, &file, &entry.path)?;
         let facts = entry.facts.clone();
         self.lock().insert(*digest, entry);
         Ok((component, facts))
@@ -261,8 +253,9 @@ fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-fn map(engine: &wasmtime::Engine, file: &File, path: &Path) -> io::Result<Component> {
-    map_code(engine, file, path).map_err(|error| invalid(&format!("{error:#}")))
+fn map(engine: &Engine, facts: &Facts, file: &File, path: &Path) -> io::Result<Component> {
+    let place = engine.place(facts).map_err(io::Error::other)?;
+    map_code(&place.wasmtime, file, path).map_err(|error| invalid(&format!("{error:#}")))
 }
 
 /// Maps the code in `file`, which was checked by [`Cache::try_load`].
@@ -322,7 +315,7 @@ impl io::Write for Sha {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::super::{Config, Engine};
+    use super::super::Config;
     use super::*;
 
     struct Host {
@@ -371,7 +364,7 @@ mod tests {
             .cache
             .as_ref()
             .unwrap()
-            .load(&engine.inner.wasmtime, &Digest::of(&hello()))
+            .load(engine, &Digest::of(&hello()))
             .is_some()
     }
 
@@ -415,7 +408,7 @@ mod tests {
         let cached = || {
             let engine = host.engine();
             let cache = engine.inner.cache.as_ref().unwrap();
-            cache.load(&engine.inner.wasmtime, &digest).is_some()
+            cache.load(&engine, &digest).is_some()
         };
         assert_eq!(note().file, Some(inode()), "it was loaded");
         // A wrong digest shows whether the code is hashed.

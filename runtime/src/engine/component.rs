@@ -152,7 +152,7 @@ impl Engine {
             });
         }
         // Before the cache is asked: a component that cannot run here says so every time.
-        let digest = Facts::read(&bytes, &self.inner.config)?.digest;
+        let digest = Facts::read(&bytes)?.digest;
         self.load(digest, || Ok(bytes)).await
     }
 
@@ -189,7 +189,12 @@ impl Engine {
             let compiled = blocking(move || {
                 let (_busy, _permit) = (busy, permit);
                 let bytes = fetch().map_err(|error| Error::Read(format!("{digest}: {error}")))?;
-                let facts = Arc::new(engine.facts(&digest, &bytes)?);
+                let facts = Arc::new(Facts::read(&bytes)?);
+                if facts.digest != digest {
+                    let found = facts.digest;
+                    let why = format!("{digest}: these are the bytes of {found}");
+                    return Err(Error::Read(why));
+                }
                 let linked = match engine.compile_quickly(&facts, &bytes, &known) {
                     Some(linked) => linked,
                     None => engine.compile(facts, &bytes)?,
@@ -244,27 +249,18 @@ impl Engine {
         let Some(cache) = &self.inner.cache else {
             return Ok(None);
         };
-        let Some((component, facts)) = cache.load(&self.inner.wasmtime, digest) else {
+        let Some((component, facts)) = cache.load(self, digest) else {
             return Ok(None);
         };
-        self.link(&component, facts).map(Some)
-    }
-
-    fn facts(&self, digest: &Digest, bytes: &[u8]) -> Result<Facts, Error> {
-        let facts = Facts::read(bytes, &self.inner.config)?;
-        if facts.digest == *digest {
-            return Ok(facts);
-        }
-        let found = facts.digest;
-        Err(Error::Read(format!(
-            "{digest}: these are the bytes of {found}"
-        )))
+        let place = self.place(&facts)?;
+        Linked::new(&place.linker, &component, facts).map(Some)
     }
 
     /// Optimised code, which is kept in the cache.
     pub(super) fn compile(&self, facts: Arc<Facts>, bytes: &[u8]) -> Result<Arc<Linked>, Error> {
         let invalid = |error: wasmtime::Error| Error::Compile(format!("{error:#}"));
-        let wasmtime = &self.inner.wasmtime;
+        let place = self.place(&facts)?;
+        let wasmtime = &place.wasmtime;
         let component = wasmtime::component::Component::new(wasmtime, bytes).map_err(invalid)?;
         if let Some(cache) = &self.inner.cache {
             let code = component.serialize().map_err(invalid)?;
@@ -272,8 +268,8 @@ impl Engine {
             match cache.save(&facts, &code) {
                 // From here on the code is of the page cache and not of this process.
                 Ok(()) => {
-                    if let Some((component, facts)) = cache.load(wasmtime, digest) {
-                        return self.link(&component, facts);
+                    if let Some((component, facts)) = cache.load(self, digest) {
+                        return Linked::new(&place.linker, &component, facts);
                     }
                 }
                 Err(error) => {
@@ -281,15 +277,7 @@ impl Engine {
                 }
             }
         }
-        self.link(&component, facts)
-    }
-
-    fn link(
-        &self,
-        component: &wasmtime::component::Component,
-        facts: Arc<Facts>,
-    ) -> Result<Arc<Linked>, Error> {
-        Linked::new(&self.inner.linker, component, facts)
+        Linked::new(&place.linker, &component, facts)
     }
 }
 

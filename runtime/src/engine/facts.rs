@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
 
-use super::{Config, Error, World};
+use super::{Error, World, asynchronous};
 use crate::image::Digest;
 use crate::image::componentize::{ISOLATION_REVISION, ISOLATION_SECTION, handler_version};
 
@@ -17,6 +17,8 @@ pub struct Facts {
     pub world: World,
     /// It was built to serve many requests in one instance (our SDKs, `ko://` builds).
     pub reuse: bool,
+    /// It uses the asynchronous part of the component model, as all components of WASI 0.3 do.
+    pub is_async: bool,
     /// Interfaces that it imports, as it names them.
     pub imports: Vec<String>,
     /// Size of the component in bytes.
@@ -35,9 +37,10 @@ impl Facts {
     /// # Errors
     /// [`Error::Compile`] for bytes that are no component with a handler, [`Error::Import`] for an
     /// interface that the host does not have.
-    pub fn read(bytes: &[u8], config: &Config) -> Result<Facts, Error> {
+    pub fn read(bytes: &[u8]) -> Result<Facts, Error> {
         let invalid = |error: wasmparser::BinaryReaderError| Error::Compile(error.to_string());
         let (mut world, mut reuse, mut imports, mut depth) = (None, false, Vec::new(), 0usize);
+        let mut is_async = false;
         for payload in Parser::new(0).parse_all(bytes) {
             match payload.map_err(invalid)? {
                 Payload::Version { .. } => depth += 1,
@@ -59,6 +62,16 @@ impl Facts {
                         };
                     }
                 }
+                Payload::ComponentTypeSection(section) => {
+                    for declared in section {
+                        is_async |= asynchronous::is_type(&declared.map_err(invalid)?);
+                    }
+                }
+                Payload::ComponentCanonicalSection(section) => {
+                    for function in section {
+                        is_async |= asynchronous::is_function(&function.map_err(invalid)?);
+                    }
+                }
                 Payload::CustomSection(section) if depth == 1 => {
                     reuse |=
                         section.name() == ISOLATION_SECTION && section.data() == ISOLATION_REVISION;
@@ -66,7 +79,7 @@ impl Facts {
                 _ => {}
             }
         }
-        if let Some(interface) = imports.iter().find(|name| !is_provided(name, config)) {
+        if let Some(interface) = imports.iter().find(|name| !is_provided(name)) {
             return Err(Error::Import {
                 interface: interface.clone(),
                 hint: provider(interface),
@@ -77,6 +90,7 @@ impl Facts {
             digest: Digest::of(bytes),
             world,
             reuse,
+            is_async: is_async || world == World::P3 || imports.iter().any(|name| is_of_p3(name)),
             imports,
             size_bytes: bytes.len(),
         })
@@ -143,7 +157,13 @@ const P3_INTERFACES: &[&str] = &[
     "sockets/types",
 ];
 
-fn is_provided(import: &str, config: &Config) -> bool {
+/// Whether an import is of WASI 0.3, whatever it uses of it.
+fn is_of_p3(import: &str) -> bool {
+    let version = import.split_once('@').map_or("", |(_, version)| version);
+    import.starts_with("wasi:") && version.starts_with("0.3.")
+}
+
+fn is_provided(import: &str) -> bool {
     let Some((interface, version)) = import
         .strip_prefix("wasi:")
         .and_then(|name| name.split_once('@'))
@@ -152,7 +172,7 @@ fn is_provided(import: &str, config: &Config) -> bool {
         return !import.contains(':');
     };
     (version.starts_with("0.2.") && P2_INTERFACES.contains(&interface))
-        || (config.concurrency && version.starts_with("0.3.") && P3_INTERFACES.contains(&interface))
+        || (version.starts_with("0.3.") && P3_INTERFACES.contains(&interface))
 }
 
 /// Who provides an interface that this host does not have.

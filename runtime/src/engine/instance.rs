@@ -24,7 +24,7 @@ use wasmtime_wasi_http::p2::types::{
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
 use super::call::{Call, Calls, GuestBody, Link, RequestBody};
-use super::limits::Refused;
+use super::limits::{Refused, Seat};
 use super::state::{InstanceSpec, State};
 use super::{Component, Engine, Error, ticker};
 use crate::body::Body;
@@ -44,6 +44,8 @@ pub struct Instance {
     /// Handles in the table after the first call: a guest with a runtime keeps a few for good.
     base_handles: usize,
     reusable: bool,
+    /// The last field: the store's places in the pools are free before it is.
+    _seat: Seat,
 }
 
 impl Engine {
@@ -61,6 +63,7 @@ impl Engine {
         spec: &InstanceSpec,
         id: u64,
     ) -> Result<Instance, Error> {
+        let seat = self.inner.room.seat().ok_or(Error::Full)?;
         let mut store = Store::new(component.engine(), State::new(spec, id));
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(spec.limits.host_call_bytes);
@@ -98,6 +101,7 @@ impl Engine {
             calls: 0,
             base_handles: 0,
             reusable: true,
+            _seat: seat,
         })
     }
 }

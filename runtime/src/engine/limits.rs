@@ -4,6 +4,9 @@
 //! `spec/limits.md` section 3. Differs: memory is refused with a failed `memory.grow`, which most
 //! guests turn into a trap themselves.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use wasmtime::ResourceLimiter;
 
 /// Stack of wasm code before it traps.
@@ -45,6 +48,35 @@ impl Default for Limits {
             header_bytes: 128 << 10,
             random_bytes: 64 << 10,
         }
+    }
+}
+
+/// How many instances there can be at once in all engines of wasmtime.
+#[derive(Debug)]
+pub(super) struct Room(AtomicU32);
+
+impl Room {
+    pub(super) fn new(instances: u32) -> Room {
+        Room(AtomicU32::new(instances))
+    }
+
+    /// A seat for one more instance; none when all are taken.
+    pub(super) fn seat(self: &Arc<Room>) -> Option<Seat> {
+        let one_less = |free: u32| free.checked_sub(1);
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        taken.ok().map(|_| Seat(self.clone()))
+    }
+}
+
+/// Taken until it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Room>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -13,6 +13,7 @@
 //! an epoch callback and the numbers of [`Limits`]; a guest can name all of WASI, and what it may
 //! not do fails when it tries.
 
+mod asynchronous;
 mod baseline;
 mod cache;
 mod call;
@@ -22,6 +23,7 @@ mod facts;
 mod instance;
 mod limits;
 mod output;
+mod place;
 mod shelf;
 mod state;
 mod ticker;
@@ -31,9 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error as ThisError;
-use wasmtime::{
-    Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
-};
 
 pub use self::call::{Call, Calls, GuestBody, Link};
 pub use self::component::Component;
@@ -58,8 +57,6 @@ pub struct Config {
     pub keep_resident_bytes: usize,
     /// Slots that are given back to the kernel together.
     pub decommit_batch: usize,
-    /// Offer WASI 0.3 and several calls in one instance. Without it only 0.2 guests run.
-    pub concurrency: bool,
     /// Components larger than this are refused.
     pub component_bytes: usize,
     /// Revisions that have their code loaded at once; each holds a file open and three mappings.
@@ -82,7 +79,6 @@ impl Default for Config {
             instances: 1000,
             keep_resident_bytes: 1 << 20,
             decommit_batch: 64,
-            concurrency: true,
             component_bytes: 64 << 20,
             loaded: 8192,
             parallel_compiles: 0,
@@ -163,8 +159,8 @@ pub struct Engine {
 }
 
 struct Inner {
-    wasmtime: wasmtime::Engine,
-    linker: wasmtime::component::Linker<state::State>,
+    places: place::Places<Result<place::Place, Error>>,
+    room: Arc<limits::Room>,
     ticker: ticker::Ticker,
     compiler: component::Compiler,
     baseline: baseline::Baseline,
@@ -182,34 +178,20 @@ impl Engine {
     /// # Errors
     /// [`Error::Settings`] when wasmtime refuses the settings or the ticker cannot start.
     pub fn new(config: &Config) -> Result<Engine, Error> {
-        let settings = |error: wasmtime::Error| Error::Settings(format!("{error:#}"));
-        let wasmtime = match wasmtime::Engine::new(&wasmtime_config(config)) {
-            Err(error) if config.pooling => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "pooling allocator is not available, instances start slower"
-                );
-                let on_demand = Config {
-                    pooling: false,
-                    ..config.clone()
-                };
-                wasmtime::Engine::new(&wasmtime_config(&on_demand)).map_err(settings)?
-            }
-            result => result.map_err(settings)?,
-        };
-        let linker = state::linker(&wasmtime, config.concurrency).map_err(settings)?;
-        let ticker = ticker::Ticker::spawn(&wasmtime, config.tick)
+        let ticker = ticker::Ticker::spawn(config.tick)
             .map_err(|error| Error::Settings(format!("no thread for the ticker: {error}")))?;
+        let places = place::Places::default();
+        let usual = place::optimized(&places, false, config, &ticker)?;
         let compiler = component::Compiler::new(config);
         let cache = config.cache.as_ref().map(|root| {
-            let cache = cache::Cache::open(root, &wasmtime);
+            let cache = cache::Cache::open(root, &usual.wasmtime);
             cache.map_err(|error| Error::Settings(format!("no cache for compiled code: {error}")))
         });
         let (cache, config) = (cache.transpose()?, config.clone());
         let shelf = shelf::Shelf::new(config.loaded);
         let inner = Inner {
-            wasmtime,
-            linker,
+            places,
+            room: Arc::new(limits::Room::new(config.instances)),
             ticker,
             compiler,
             baseline: baseline::Baseline::default(),
@@ -220,6 +202,17 @@ impl Engine {
         Ok(Engine {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Where optimised code of a component runs.
+    fn place(&self, facts: &Facts) -> Result<&place::Place, Error> {
+        let Inner {
+            places,
+            config,
+            ticker,
+            ..
+        } = &*self.inner;
+        place::optimized(places, facts.is_async, config, ticker)
     }
 
     /// A place for the code of one revision.
@@ -250,51 +243,6 @@ impl Engine {
     }
 }
 
-fn wasmtime_config(config: &Config) -> wasmtime::Config {
-    let mut c = wasmtime::Config::new();
-    c.wasm_component_model(true)
-        .wasm_component_model_async(config.concurrency)
-        .concurrency_support(config.concurrency)
-        .epoch_interruption(true)
-        .parallel_compilation(true)
-        .memory_init_cow(true)
-        .max_wasm_stack(limits::WASM_STACK_BYTES)
-        .async_stack_size(limits::ASYNC_STACK_BYTES)
-        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .cranelift_opt_level(OptLevel::Speed);
-    if config.pooling {
-        c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(config)));
-    }
-    c
-}
-
-fn pool_config(config: &Config) -> PoolingAllocationConfig {
-    let n = config.instances;
-    let mut p = PoolingAllocationConfig::default();
-    p.linear_memory_keep_resident(config.keep_resident_bytes)
-        .table_keep_resident(64 << 10)
-        .pagemap_scan(if cfg!(target_os = "linux") {
-            Enabled::Auto
-        } else {
-            Enabled::No
-        })
-        .decommit_batch_size(config.decommit_batch)
-        .total_component_instances(n)
-        // A component of wit-component has four core instances: program, adapter and two shims.
-        .total_core_instances(n.saturating_mul(4))
-        .total_memories(n)
-        .total_tables(n.saturating_mul(2))
-        .total_stacks(n.saturating_mul(2))
-        .total_gc_heaps((n / 8).max(1))
-        .max_core_instances_per_component(limits::INSTANCES)
-        .max_memories_per_component(limits::MEMORIES)
-        .max_tables_per_component(limits::TABLES)
-        .max_memories_per_module(limits::MEMORIES)
-        .max_tables_per_module(limits::TABLES)
-        .table_elements(limits::TABLE_ELEMENTS);
-    p
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
@@ -307,7 +255,14 @@ mod tests {
             ..Config::default()
         })
         .unwrap();
-        assert!(engine.inner.wasmtime.pooling_allocator_metrics().is_none());
+        let usual = place::optimized(
+            &engine.inner.places,
+            false,
+            &engine.inner.config,
+            &engine.inner.ticker,
+        );
+        let usual = &usual.unwrap_or_else(|error| panic!("{error}")).wasmtime;
+        assert!(usual.pooling_allocator_metrics().is_none());
         let wat = include_bytes!("../../../tests/guests/hello.wat");
         let component = engine
             .prepare(crate::image::componentize(wat).unwrap())
@@ -331,14 +286,20 @@ mod tests {
             .prepare(crate::image::componentize(wat).unwrap())
             .await
             .unwrap();
+        let p3 = include_bytes!("../../../tests/guests/echo-p3.wat");
+        let of_another_engine = engine
+            .prepare(crate::image::componentize(p3).unwrap())
+            .await
+            .unwrap();
         let spec = InstanceSpec::new("test");
         let first = engine.start(&component, &spec, 0).await.unwrap();
-        assert!(matches!(
-            engine.start(&component, &spec, 1).await,
-            Err(Error::Full)
-        ));
+        for component in [&component, &of_another_engine] {
+            let second = engine.start(component, &spec, 1).await;
+            assert!(matches!(second, Err(Error::Full)));
+        }
         drop(first);
-        engine.start(&component, &spec, 2).await.unwrap();
+        engine.start(&of_another_engine, &spec, 2).await.unwrap();
+        engine.start(&component, &spec, 3).await.unwrap();
     }
 
     #[tokio::test]

@@ -159,15 +159,12 @@ impl WasiHttpView for State {
     }
 }
 
-/// All of WASI 0.2 and, with `concurrency`, 0.3.
-pub(super) fn linker(
-    engine: &wasmtime::Engine,
-    concurrency: bool,
-) -> wasmtime::Result<Linker<State>> {
+/// All of WASI 0.2 and, for an engine that supports it, 0.3.
+pub(super) fn linker(engine: &wasmtime::Engine, is_async: bool) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    if concurrency {
+    if is_async {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
@@ -176,7 +173,7 @@ pub(super) fn linker(
         &mut linker,
         State::filesystem_with_tmp,
     )?;
-    if concurrency {
+    if is_async {
         wasmtime_wasi::p3::bindings::filesystem::preopens::add_to_linker::<State, WasiFilesystem>(
             &mut linker,
             State::filesystem_with_tmp,

@@ -40,9 +40,10 @@ struct Shared {
 struct Counter(AtomicUsize);
 
 impl Ticker {
-    pub(super) fn spawn(engine: &wasmtime::Engine, tick: Duration) -> io::Result<Ticker> {
+    /// A ticker that no engine has joined yet.
+    pub(super) fn spawn(tick: Duration) -> io::Result<Ticker> {
         let shared = Arc::new(Shared {
-            engines: Mutex::new(vec![engine.weak()]),
+            engines: Mutex::default(),
             running: Default::default(),
             parked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -73,7 +74,7 @@ impl Ticker {
         self.0.clone()
     }
 
-    /// Lets epochs pass in `engine`, too.
+    /// Lets epochs pass in `engine`.
     pub(super) fn join(&self, engine: &wasmtime::Engine) {
         let engines = &self.0.shared.engines;
         let mut engines = engines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,8 +190,7 @@ mod tests {
 
     #[test]
     fn thread_parks_when_nothing_runs_and_wakes_for_a_call() {
-        let engine = wasmtime::Engine::default();
-        let ticker = Ticker::spawn(&engine, Duration::from_micros(10)).unwrap();
+        let ticker = Ticker::spawn(Duration::from_micros(10)).unwrap();
         let handle = ticker.handle();
         let parked = || handle.shared.parked.load(Ordering::SeqCst);
         for _ in 0..3 {

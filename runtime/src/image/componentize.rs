@@ -468,10 +468,9 @@ mod tests {
     fn mark_of_a_core_module_is_kept() {
         let section = "(@custom \"serve:isolation\" \"revision\")";
         let wat = format!("(module {section} (func (export {HANDLE:?}) (param i32 i32)))");
-        let config = crate::engine::Config::default();
         for (bytes, reuse) in [(wat.into_bytes(), true), (core(HANDLE), false)] {
             let component = componentize(&bytes).unwrap();
-            let facts = crate::engine::Facts::read(&component, &config).unwrap();
+            let facts = crate::engine::Facts::read(&component).unwrap();
             assert_eq!((facts.reuse, facts.world), (reuse, World::P2));
         }
     }
