@@ -13,7 +13,8 @@ use serve_core::breaker::Capacity;
 use serve_core::meta::ObjectKey;
 use serve_core::traffic::{Host, Ingress, RouteTable, Target, Visibility, pick};
 use serve_runtime::activator::Activator;
-use serve_runtime::ingress::headers;
+use serve_runtime::ingress::fields::Fields;
+use serve_runtime::ingress::headers::{self, Client};
 use tokio::time::Instant;
 
 fn main() {
@@ -102,10 +103,13 @@ fn header_preparation(bencher: Bencher) {
     })
     .into_iter()
     .collect();
-    let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let client = Client::new(IpAddr::V4(Ipv4Addr::LOCALHOST));
     bencher
         .with_inputs(|| given.clone())
-        .bench_local_refs(|fields| headers::prepare(black_box(fields), client));
+        .bench_local_refs(|headers| {
+            let fields = Fields::of(black_box(headers));
+            headers::prepare(headers, fields, &client);
+        });
 }
 
 /// Admission and its end, while there is room.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -31,6 +31,7 @@ use crate::control::store::{self, Store};
 use crate::engine::{self, Engine, Scratch};
 use crate::image::Images;
 use crate::ingress::executor::{Executor, Hooks};
+use crate::ingress::headers::Client;
 use crate::ingress::{self, Shared, handler};
 use crate::logs::Logs;
 use crate::node::Node;
@@ -637,12 +638,12 @@ impl Runtime {
     /// # Cancel safety
     /// Dropping the future, or the response's body, is the client going away.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let origin = ingress::Origin {
+        static ORIGIN: LazyLock<ingress::Origin> = LazyLock::new(|| ingress::Origin {
             listener: Visibility::ClusterLocal,
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: Client::new(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             core: 0,
-        };
-        handler::handle(&self.shared, origin, request).await
+        });
+        handler::handle(&self.shared, &ORIGIN, request).await
     }
 
     /// Serves on an address until the runtime ends; port 0 picks a free one. Returns the address.

@@ -62,6 +62,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 #[test]
 fn core_has_no_clock_no_io_and_no_runtime() {
     let allowed = [
+        "foldhash",
         "md-5",
         "schemars",
         "serde",

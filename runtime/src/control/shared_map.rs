@@ -2,8 +2,10 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
 
 /// How many parts a map is divided into. A change copies the part that it is in: with 10 000
 /// entries some 40 of them, and the pointers to the parts.
@@ -12,7 +14,7 @@ const PARTS: usize = 256;
 /// A map whose copies are cheap.
 #[derive(Clone)]
 pub struct SharedMap<K, V> {
-    parts: Vec<Arc<HashMap<K, V>>>,
+    parts: Vec<Arc<HashMap<K, V, RandomState>>>,
     hasher: RandomState,
 }
 
@@ -20,7 +22,7 @@ impl<K, V> Default for SharedMap<K, V> {
     fn default() -> Self {
         Self {
             parts: (0..PARTS).map(|_| Arc::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 }

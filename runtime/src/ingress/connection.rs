@@ -1,7 +1,6 @@
 //! One connection from its first byte to its last.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::framing::Limits;
+use super::headers::Client;
 use super::watch::bounded;
 use super::wire::{Protocol, Wire};
 use super::{Shared, handler};
@@ -36,12 +36,18 @@ const MAX_ERROR_RESETS: usize = 1024;
 const GOODBYE: Duration = Duration::from_secs(10);
 
 /// Where requests of a connection come from, and where they are served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Origin {
     pub listener: Visibility,
-    pub client: IpAddr,
+    pub client: Client,
     /// Which shard of the pools their instances are in.
     pub core: usize,
+}
+
+/// What the requests of one connection have in common.
+struct Here {
+    shared: Arc<Shared>,
+    origin: Origin,
 }
 
 /// Serves a connection to its end. After the stop signal it ends with its running requests.
@@ -57,9 +63,10 @@ pub async fn serve(shared: Arc<Shared>, stream: TcpStream, origin: Origin, stop:
         opened = Wire::open(stream, limits(&shared.config), time) => opened,
         () = stopped.stopped() => return,
     };
+    let here = Arc::new(Here { shared, origin });
     let ended = match opened {
-        Ok(Some((wire, Protocol::Http1))) => http1(shared, wire, origin, stop).await,
-        Ok(Some((wire, Protocol::Http2))) => http2(shared, wire, origin, stop).await,
+        Ok(Some((wire, Protocol::Http1))) => http1(here, wire, stop).await,
+        Ok(Some((wire, Protocol::Http2))) => http2(here, wire, stop).await,
         Ok(None) => return,
         Err(error) => {
             tracing::debug!(%error, "a connection ended before it began");
@@ -84,22 +91,17 @@ fn bytes(size: config::Size) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
-async fn http1(
-    shared: Arc<Shared>,
-    wire: Wire,
-    origin: Origin,
-    mut stop: Stop,
-) -> hyper::Result<()> {
+async fn http1(here: Arc<Here>, wire: Wire, mut stop: Stop) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         // The time of a head is the wire's to keep; this one runs from the response before.
-        .header_read_timeout(shared.config.keep_alive_timeout.0)
+        .header_read_timeout(here.shared.config.keep_alive_timeout.0)
         // The buffer must hold a whole head, and hyper's own minimum is 8 KiB.
-        .max_buf_size(bytes(shared.config.max_header_bytes).max(32 << 10) * 2);
+        .max_buf_size(bytes(here.shared.config.max_header_bytes).max(32 << 10) * 2);
     let service = service_fn(move |request: Request<Incoming>| {
-        let shared = shared.clone();
-        async move { answer(&shared, origin, request).await }
+        let here = here.clone();
+        async move { answer(&here, request).await }
     });
     let connection = bounded(async {
         let mut connection = pin!(builder.serve_connection(wire, service));
@@ -117,16 +119,11 @@ async fn http1(
     })
 }
 
-async fn http2(
-    shared: Arc<Shared>,
-    wire: Wire,
-    origin: Origin,
-    mut stop: Stop,
-) -> hyper::Result<()> {
+async fn http2(here: Arc<Here>, wire: Wire, mut stop: Stop) -> hyper::Result<()> {
     let streams = Streams::default();
     let _owner = Owner(streams.clone());
-    let idle = shared.config.keep_alive_timeout.0;
-    let header_bytes = u32::try_from(shared.config.max_header_bytes.0).unwrap_or(u32::MAX);
+    let idle = here.shared.config.keep_alive_timeout.0;
+    let header_bytes = u32::try_from(here.shared.config.max_header_bytes.0).unwrap_or(u32::MAX);
     let mut builder = http2::Builder::new(streams.clone());
     builder
         .timer(TokioTimer::new())
@@ -135,8 +132,8 @@ async fn http2(
         .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .max_header_list_size(header_bytes);
     let service = service_fn(move |request: Request<Incoming>| {
-        let shared = shared.clone();
-        async move { answer(&shared, origin, request).await }
+        let here = here.clone();
+        async move { answer(&here, request).await }
     });
     let mut connection = pin!(builder.serve_connection(wire, service));
     tokio::select! {
@@ -153,13 +150,9 @@ async fn http2(
     }
 }
 
-async fn answer(
-    shared: &Shared,
-    origin: Origin,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+async fn answer(here: &Here, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let request = request.map(Body::from);
-    Ok(handler::handle(shared, origin, request).await)
+    Ok(handler::handle(&here.shared, &here.origin, request).await)
 }
 
 fn overdue() {

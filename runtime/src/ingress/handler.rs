@@ -10,9 +10,10 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use serve_core::keys;
 
+use super::fields::{Fields, Kind};
 use super::framing::Refusal;
 use super::respond::{self, Asked, Failure};
-use super::{Origin, Shared, headers};
+use super::{Origin, Shared, fields, headers};
 use crate::body::Body;
 use crate::revision::Revision;
 
@@ -20,15 +21,13 @@ use crate::revision::Revision;
 pub const MAX_FIELDS: usize = 100;
 /// How long a guest may go on with a body that the client does not get, as after HEAD.
 const UNSENT_BODY: Duration = Duration::from_millis(50);
-/// What the user agent of the kubelet's probes begins with.
-const KUBELET_AGENT: &[u8] = b"kube-probe/";
 
 /// Answers a request that came in through one of the listeners, or from the embedder.
 ///
 /// # Cancel safety
 /// Dropping the future is the client going away: the permit and the lease are given back, the
 /// guest's streams are closed.
-pub async fn handle(shared: &Shared, origin: Origin, request: Request<Body>) -> Response<Body> {
+pub async fn handle(shared: &Shared, origin: &Origin, request: Request<Body>) -> Response<Body> {
     let asked = Asked::of(&request);
     match answer(shared, origin, asked, request).await {
         Ok(response) => response,
@@ -61,7 +60,7 @@ impl<F: Into<Failure>> From<F> for Failed {
 
 async fn answer(
     shared: &Shared,
-    origin: Origin,
+    origin: &Origin,
     asked: Asked,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Failed> {
@@ -80,13 +79,18 @@ async fn answer(
     }
     let (serving, split) = found.ok_or_else(|| Failure::UnknownHost(host.to_owned()))?;
 
-    if let Some(answer) = answer_probe(shared, request.headers()) {
+    let fields = Fields::of(headers);
+    if fields.has(Kind::Probe)
+        && let Some(answer) = answer_probe(shared, headers)
+    {
         return Ok(answer?);
     }
-    check_wishes(asked, &mut request)?;
+    if fields.has_any(&[Kind::Upgrade, Kind::Expect]) {
+        check_wishes(asked, &mut request)?;
+    }
     use_origin_form(asked, &mut request);
-    headers::prepare(request.headers_mut(), origin.client);
-    split.tell(request.headers_mut());
+    headers::prepare(request.headers_mut(), fields, &origin.client);
+    split.tell(request.headers_mut(), fields);
 
     let revision = serving.revision().await?;
     let response = match revision.call(request, asked, origin.core).await {
@@ -158,7 +162,7 @@ fn answer_probe(shared: &Shared, headers: &HeaderMap) -> Option<Result<Response<
     let network = field(keys::NETWORK_PROBE_HEADER);
     let is_kubelet = headers
         .get(USER_AGENT)
-        .is_some_and(|agent| agent.as_bytes().starts_with(KUBELET_AGENT))
+        .is_some_and(|agent| agent.as_bytes().starts_with(fields::KUBELET_AGENT))
         || field(keys::KUBELET_PROBE_HEADER).is_some();
     if network.is_none() && !is_kubelet {
         return None;

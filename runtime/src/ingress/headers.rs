@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
 };
 use serve_core::forwarded;
 use serve_core::keys;
+
+use super::fields::{Fields, Kind};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -25,35 +26,70 @@ const DEFAULT_ROUTE: HeaderName = HeaderName::from_static(keys::DEFAULT_ROUTE_HE
 /// Every request passes the activator here.
 const PROXY_REQUEST: HeaderName = HeaderName::from_static(keys::PROXY_REQUEST_HEADER);
 
-/// Fields that speak of one connection and end with it.
-const HOP_BY_HOP: [HeaderName; 6] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Fields that end with one connection.
+const OF_THE_HOP: &[Kind] = &[Kind::Connection, Kind::HopByHop, Kind::Upgrade];
 
-/// Names that only the data plane may set; a client that sends them is not believed.
-const OURS: [HeaderName; 5] = [
-    HeaderName::from_static(keys::ORIGINAL_HOST_HEADER),
-    HeaderName::from_static(keys::REVISION_HEADER),
-    HeaderName::from_static(keys::NAMESPACE_HEADER),
-    DEFAULT_ROUTE,
-    HeaderName::from_static(keys::NETWORK_HASH_HEADER),
-];
+/// Fields that a request gets at most: those of [`prepare`], and how the split chose.
+const MOST_ADDED: usize = 5;
 
-/// Makes the headers of a client's request those that the guest sees.
-///
-/// `client` is the address of the other end of the connection.
-pub fn prepare(headers: &mut HeaderMap, client: IpAddr) {
-    remove_hop_by_hop(headers);
-    for name in OURS {
+/// How clients speak to the data plane.
+const PROTO: &str = "http";
+
+/// The other end of a connection, with what guests are told of it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: IpAddr,
+    x_forwarded_for: HeaderValue,
+    forwarded: HeaderValue,
+}
+
+impl Client {
+    #[must_use]
+    pub fn new(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let text = address.to_string();
+        let forwarded = forwarded::value(forwarded::Headers {
+            x_forwarded_for: Some(&text),
+            x_forwarded_proto: Some(PROTO),
+            ..forwarded::Headers::default()
+        });
+        let value = |text: String| HeaderValue::try_from(text).expect("addresses are ASCII");
+        Self {
+            address,
+            x_forwarded_for: value(text),
+            forwarded: value(forwarded.unwrap_or_default()),
+        }
+    }
+}
+
+/// Makes the headers of a client's request, which have `fields`, those that the guest sees.
+pub fn prepare(headers: &mut HeaderMap, fields: Fields, client: &Client) {
+    remove_hop_by_hop(headers, fields);
+    remove(headers, fields, &[Kind::Ours]);
+    headers.reserve(MOST_ADDED);
+    headers.insert(PROXY_REQUEST, HeaderValue::from_static("activator"));
+    if fields.has(Kind::Forwarding) {
+        add_forwarding(headers, client.address);
+    } else {
+        headers.insert(X_FORWARDED_FOR, client.x_forwarded_for.clone());
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(PROTO));
+        headers.insert(FORWARDED, client.forwarded.clone());
+    }
+}
+
+/// Removes all fields of some kinds.
+fn remove(headers: &mut HeaderMap, fields: Fields, kinds: &[Kind]) {
+    if !fields.has_any(kinds) {
+        return;
+    }
+    let chosen = |(name, value): (&HeaderName, &HeaderValue)| {
+        let is_chosen = Kind::of(name, value).is_some_and(|kind| kinds.contains(&kind));
+        is_chosen.then(|| name.clone())
+    };
+    let names: Vec<HeaderName> = headers.iter().filter_map(chosen).collect();
+    for name in names {
         headers.remove(name);
     }
-    headers.insert(PROXY_REQUEST, HeaderValue::from_static("activator"));
-    add_forwarding(headers, client);
 }
 
 /// What a guest is told of how the split of its Route chose it.
@@ -69,9 +105,10 @@ pub enum Split {
 
 impl Split {
     /// Tells a guest, after [`prepare`].
-    pub fn tell(&self, headers: &mut HeaderMap) {
+    pub fn tell(&self, headers: &mut HeaderMap, fields: Fields) {
         match self {
-            Self::Untold => drop(headers.remove(TAG)),
+            Self::Untold if fields.has(Kind::Tag) => drop(headers.remove(TAG)),
+            Self::Untold => {}
             Self::Default => {
                 headers.insert(DEFAULT_ROUTE, HeaderValue::from_static("true"));
             }
@@ -85,9 +122,9 @@ impl Split {
     }
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, fields: Fields) {
     // `Connection` names further fields that are meant for this hop only.
-    if headers.contains_key(CONNECTION) {
+    if fields.has(Kind::Connection) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
@@ -102,11 +139,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove(headers, fields, OF_THE_HOP);
     // What a client takes beside trailers is the codings of this hop.
-    if headers.contains_key(TE) {
+    if fields.has(Kind::Te) {
         let takes_trailers = headers.get_all(TE).iter().any(|value| {
             let mut codings = value.as_bytes().split(|byte| *byte == b',');
             codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
@@ -118,8 +153,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Adds a client to what the proxies before it said.
 fn add_forwarding(headers: &mut HeaderMap, client: IpAddr) {
-    let client = client.to_canonical();
     let mut hops = String::new();
     for value in headers
         .get_all(X_FORWARDED_FOR)
@@ -134,7 +169,7 @@ fn add_forwarding(headers: &mut HeaderMap, client: IpAddr) {
     let separator = if hops.is_empty() { "" } else { ", " };
     write!(hops, "{separator}{client}").expect("writing to a String cannot fail");
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(PROTO));
     }
     let text = |name| {
         headers
@@ -160,9 +195,7 @@ fn add_forwarding(headers: &mut HeaderMap, client: IpAddr) {
 /// # Errors
 /// What is wrong with a response whose end nobody could tell.
 pub fn prepare_response(headers: &mut HeaderMap) -> Result<(), &'static str> {
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove(headers, Fields::of(headers), OF_THE_HOP);
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next() {
         let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
@@ -189,7 +222,8 @@ mod tests {
         for (name, value) in case.given {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        prepare(&mut headers, IpAddr::from([127, 0, 0, 1]));
+        let fields = Fields::of(&headers);
+        prepare(&mut headers, fields, &Client::new([127, 0, 0, 1].into()));
         let mut got: Vec<_> = headers
             .iter()
             .map(|(n, v)| (n.as_str(), v.to_str().expect("ASCII")))
@@ -278,6 +312,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_connection_adds_is_made_once() {
+        for address in ["127.0.0.1", "::1", "::ffff:10.0.0.1", "2001:db8::7"] {
+            let client = Client::new(address.parse().expect("an address"));
+            let (mut first, mut second) = (HeaderMap::new(), HeaderMap::new());
+            prepare(&mut first, Fields::default(), &client);
+            add_forwarding(&mut second, client.address);
+            first.remove(PROXY_REQUEST);
+            assert_eq!(first, second, "{address}");
+        }
+    }
+
+    #[test]
     fn the_guest_is_told_how_it_was_chosen() {
         let tag = |tag: &str| Split::Tag(tag.into());
         for (name, sent, split, want) in [
@@ -298,8 +344,9 @@ mod tests {
                 headers.insert(TAG, HeaderValue::from_static(sent));
             }
             headers.insert(DEFAULT_ROUTE, HeaderValue::from_static("forged"));
-            prepare(&mut headers, IpAddr::from([127, 0, 0, 1]));
-            split.tell(&mut headers);
+            let fields = Fields::of(&headers);
+            prepare(&mut headers, fields, &Client::new([127, 0, 0, 1].into()));
+            split.tell(&mut headers, fields);
             let text = |name| {
                 headers
                     .get(name)

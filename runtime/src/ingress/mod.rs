@@ -11,6 +11,7 @@
 mod clients;
 mod connection;
 pub mod executor;
+pub mod fields;
 pub mod framing;
 pub mod handler;
 pub mod headers;
@@ -123,7 +124,7 @@ pub async fn serve(
             };
             let origin = Origin {
                 listener: visibility,
-                client: peer.ip(),
+                client: headers::Client::new(peer.ip()),
                 core: place.core,
             };
             let stop = tasks.stop_signal();

@@ -23,6 +23,8 @@ use super::framing::{Framing, Limits};
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes that are taken from the socket at once.
 const READ_BYTES: usize = 8 << 10;
+/// A head and a body that are no longer are sent from one buffer: the kernel takes less time for it.
+const FLAT_BYTES: usize = 4 << 10;
 /// How long, and how many bytes, a client may go on to send after its connection's last response.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
@@ -246,7 +248,16 @@ impl Write for Wire {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length > FLAT_BYTES {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        }
+        let mut bytes = [const { MaybeUninit::uninit() }; FLAT_BYTES];
+        let mut flat = ReadBuf::uninit(&mut bytes);
+        for part in parts {
+            flat.put_slice(part);
+        }
+        Pin::new(&mut self.stream).poll_write(cx, flat.filled())
     }
 
     fn is_write_vectored(&self) -> bool {

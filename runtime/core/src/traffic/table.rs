@@ -9,8 +9,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
 
 use super::{Ingress, Mapping, Target, Visibility, pick};
 use crate::meta::ObjectKey;
@@ -30,7 +32,7 @@ pub struct RouteTable {
     hasher: RandomState,
 }
 
-type Shard = HashMap<Arc<str>, Claims>;
+type Shard = HashMap<Arc<str>, Claims, RandomState>;
 
 /// Who wants a host.
 #[derive(Clone, Debug)]
@@ -113,7 +115,7 @@ impl Default for RouteTable {
     fn default() -> Self {
         Self {
             shards: vec![Arc::default(); SHARDS],
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 }
