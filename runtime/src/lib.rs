@@ -10,6 +10,7 @@ pub mod control;
 pub mod engine;
 pub mod image;
 pub mod ingress;
+pub mod inode;
 pub mod logs;
 pub mod node;
 pub mod pool;

@@ -155,8 +155,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tasks",
         ],
     ),
-    ("engine", &["body", "image", "logs", "priority", "private"]),
-    ("image", &["private"]),
+    (
+        "engine",
+        &["body", "image", "inode", "logs", "priority", "private"],
+    ),
+    ("image", &["inode", "private"]),
+    ("inode", &[]),
     (
         "ingress",
         &[
@@ -201,7 +205,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "pool", "process", "progress", "revision", "source", "tasks",
         ],
     ),
-    ("source", &["config", "image", "progress"]),
+    ("source", &["config", "image", "inode", "progress"]),
     ("tasks", &[]),
 ];
 

@@ -25,6 +25,7 @@ use wasmtime::component::Component;
 
 use super::{Engine, Facts};
 use crate::image::Digest;
+use crate::inode::Inode;
 use crate::private::{self, is_private};
 
 pub(super) struct Cache {
@@ -41,16 +42,6 @@ struct Verified {
     path: Arc<Path>,
     inode: Inode,
     facts: Arc<Facts>,
-}
-
-/// What tells a file from the one that was there before, and from itself before it was changed: no
-/// program but those of the system's administrator can set the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Inode {
-    device: u64,
-    number: u64,
-    bytes: u64,
-    changed: (i64, i64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -178,22 +169,21 @@ impl Cache {
         let mut sidecar = String::new();
         let (mut file, _) = self.open_own(&self.sidecar_path(&key))?;
         file.read_to_string(&mut sidecar)?;
-        let noted = file.metadata()?.mtime();
+        let note = file.metadata()?;
         let mut sidecar: Sidecar = serde_json::from_str(&sidecar)?;
         if sidecar.facts.digest != *digest {
             return Err(invalid("it is of another component"));
         }
         let path = self.code_path(&key);
         let (file, inode) = self.open_own(&path)?;
-        // Noted in the same tick of the clock, a later change would not show.
-        let is_known = sidecar.file == Some(inode) && noted >= inode.changed.0 + SETTLED;
+        let is_known = sidecar.file == Some(inode) && inode.is_settled(&note);
         if !is_known {
             let mut hasher = Sha(Sha256::new());
             io::copy(&mut &file, &mut hasher)?;
             if Digest::from(<[u8; 32]>::from(hasher.0.finalize())) != sidecar.code {
                 return Err(invalid("its bytes were changed"));
             }
-            if inode.bytes >= NOTED_BYTES && self.open_own(&path)?.1 == inode {
+            if inode.bytes() >= NOTED_BYTES && self.open_own(&path)?.1 == inode {
                 sidecar.file = Some(inode);
                 // Without it the next process hashes again.
                 _ = self.write_sidecar(&key, &sidecar);
@@ -231,23 +221,8 @@ impl Cache {
     }
 }
 
-/// So much later, in seconds, a file that is changed has another time of its change, whatever clock its
-/// file system takes times from.
-const SETTLED: i64 = 3;
-
 /// Code that is smaller is hashed sooner than a note is written.
 const NOTED_BYTES: u64 = 1 << 20;
-
-impl Inode {
-    fn of(found: &fs::Metadata) -> Inode {
-        Inode {
-            device: found.dev(),
-            number: found.ino(),
-            bytes: found.len(),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
-    }
-}
 
 fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
@@ -265,7 +240,7 @@ fn map_code(engine: &wasmtime::Engine, file: &File, path: &Path) -> wasmtime::Re
     // SAFETY: `deserialize_file` trusts the file in four ways, each of which was checked.
     // 1. It is what `Component::serialize` gave: `save` wrote its SHA-256 beside it, and `read`
     //    compared the two when it saw this inode for the first time, or a process of this user did
-    //    and noted the inode beside the digest; it has not been changed since (`Inode::changed`).
+    //    and noted the inode beside the digest; it has not been changed since (`Inode`).
     // 2. Nobody else wrote either file: `open_own` looked at owner and mode of the open descriptor
     //    and of the directory, and did not follow a link.
     // 3. It was compiled for this engine: the key has a digest of all settings that change code,

@@ -14,6 +14,7 @@ use serve_core::object::Object;
 use crate::config;
 use crate::image::reference::{self, Reference};
 use crate::image::{self, Digest, Images, Options};
+use crate::inode;
 use crate::progress::{self, Step};
 use crate::source::allowed;
 use crate::source::ko::{self, Ko, Protocol};
@@ -162,12 +163,7 @@ impl Resolver {
         let Some(path) = allowed::named(&self.config.names, image) else {
             return Ok(None);
         };
-        let bytes = tokio::fs::read(path).await.map_err(|source| Error::Read {
-            image: image.to_owned(),
-            path: path.to_owned(),
-            source,
-        })?;
-        let digest = self.add(image, bytes, Options::default()).await?;
+        let digest = self.file(image, path).await?;
         // The tag goes: which bytes it stood for is said by the digest. A colon before a slash is
         // that of a port.
         let repository = match image.rsplit_once(':') {
@@ -175,6 +171,26 @@ impl Resolver {
             _ => image,
         };
         Ok(Some(format!("{repository}@sha256:{}", digest.hex())))
+    }
+
+    /// Makes a component of a file and keeps it.
+    async fn file(&self, image: &str, path: &Path) -> Result<Digest, Error> {
+        if let Some(digest) = self.images.seen(path).await {
+            return Ok(digest);
+        }
+        let of_task = path.to_owned();
+        let reading = tokio::task::spawn_blocking(move || inode::read(&of_task));
+        let read = reading
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        let (bytes, file) = read.map_err(|source| Error::Read {
+            image: image.to_owned(),
+            path: path.to_owned(),
+            source,
+        })?;
+        let digest = self.add(image, bytes, Options::default()).await?;
+        self.images.note(path, file, digest).await;
+        Ok(digest)
     }
 
     /// Makes a component of bytes and keeps it.
@@ -265,13 +281,7 @@ impl Resolver {
                 if let Some(digest) = known.0.get(&path) {
                     return Ok(Some(reference::content(stem(&path), &digest.hex())));
                 }
-                let read = |source| Error::Read {
-                    image: named(),
-                    path: path.clone(),
-                    source,
-                };
-                let bytes = tokio::fs::read(&path).await.map_err(read)?;
-                let digest = self.add(image, bytes, Options::default()).await?;
+                let digest = self.file(image, &path).await?;
                 let content = reference::content(stem(&path), &digest.hex());
                 known.0.insert(path, digest);
                 return Ok(Some(content));
