@@ -5,14 +5,15 @@
 //! future ends a call by dropping it, which ends the instance. The epoch callback sees to it that
 //! even a guest that only computes returns to the poller once per tick.
 
+use std::any::Any;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use wasmtime::component::Accessor;
+use wasmtime::component::{Accessor, Resource};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::handler::Proxy;
@@ -89,7 +90,10 @@ impl Engine {
         });
         store.set_epoch_deadline(1);
         let ticker = self.inner.ticker.handle();
-        let proxy = ticker::counted(&ticker, component.pre().instantiate_async(&mut store)).await;
+        let proxy = {
+            let starting = pin!(component.pre().instantiate_async(&mut store));
+            ticker::counted(&ticker, starting).await
+        };
         let proxy = proxy.map_err(|error| start_error(&error, spec, id))?;
         Ok(Instance {
             store,
@@ -155,17 +159,9 @@ impl Instance {
         self.store.data_mut().link = Some(link.clone());
         let (store, ticker) = (&mut self.store, &self.ticker);
         let result = match &self.proxy {
-            Proxy::P2(proxy) => ticker::counted(ticker, handle(store, proxy, call)).await,
-            Proxy::P3(service) => {
-                let concurrent = store.run_concurrent(async |accessor| {
-                    serve(accessor, service, call).await?;
-                    poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-                    Ok(())
-                });
-                ticker::counted(ticker, concurrent)
-                    .await
-                    .and_then(|result| result)
-            }
+            Proxy::P2(proxy) => handle(store, proxy, ticker, call).await,
+            // Several times as large as the other, and a future is moved to where it runs.
+            Proxy::P3(service) => Box::pin(serve_one(store, service, ticker, call)).await,
         };
         match result {
             Ok(()) => {
@@ -249,20 +245,38 @@ impl Instance {
 async fn handle(
     store: &mut Store<State>,
     proxy: &wasmtime_wasi_http::p2::bindings::Proxy,
+    ticker: &ticker::Handle,
     call: Call,
 ) -> wasmtime::Result<()> {
+    let Some((request, outparam, _hold)) = take_in(store, call)? else {
+        return Ok(());
+    };
+    let handler = proxy.wasi_http_incoming_handler();
+    let call = pin!(handler.call_handle(store, request, outparam));
+    ticker::counted(ticker, call).await
+}
+
+/// What a 0.2 guest is called with, and what is to be dropped after the call.
+type Arguments = (
+    Resource<HostIncomingRequest>,
+    Resource<HostResponseOutparam>,
+    Option<Arc<dyn Any + Send + Sync>>,
+);
+
+/// Puts a call into the table of its store; none when it was answered without the guest.
+fn take_in(store: &mut Store<State>, call: Call) -> wasmtime::Result<Option<Arguments>> {
     let Call {
         request,
         respond,
         link,
-        hold: _hold,
+        hold,
         ..
     } = call;
     let request = match with_authority(request) {
         Ok(request) => request.map(|body| RequestBody { body, link }),
         Err(error) => {
             _ = respond.send(Err(error));
-            return Ok(());
+            return Ok(None);
         }
     };
     let mut http = store.data_mut().http();
@@ -271,10 +285,24 @@ async fn handle(
         let response = response.map(|response| response.map(GuestBody));
         _ = respond.send(response.map_err(|code| Error::ErrorCode(format!("{code:?}"))));
     })?;
-    proxy
-        .wasi_http_incoming_handler()
-        .call_handle(store, request, outparam)
+    Ok(Some((request, outparam, hold)))
+}
+
+/// One call of a 0.3 guest, and all that it leaves running.
+async fn serve_one(
+    store: &mut Store<State>,
+    service: &wasmtime_wasi_http::p3::bindings::Service,
+    ticker: &ticker::Handle,
+    call: Call,
+) -> wasmtime::Result<()> {
+    let concurrent = pin!(store.run_concurrent(async |accessor| {
+        serve(accessor, service, call).await?;
+        poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+        Ok(())
+    }));
+    ticker::counted(ticker, concurrent)
         .await
+        .and_then(|result| result)
 }
 
 /// One call of a 0.3 guest, up to the end of its response body.
@@ -362,14 +390,14 @@ async fn drive(
         poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
         Ok(())
     });
-    let mut work = std::pin::pin!(work);
-    let work = poll_fn(|cx| {
+    let mut work = pin!(work);
+    let work = pin!(poll_fn(|cx| {
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() && !waits.swap(true, Ordering::Relaxed) {
             return work.as_mut().poll(cx);
         }
         polled
-    });
+    }));
     ticker::counted(ticker, work)
         .await
         .and_then(|result| result)

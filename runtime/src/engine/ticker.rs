@@ -8,6 +8,7 @@
 //! before it looks at the counts again: one of the two sees the other (both orders are `SeqCst`).
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
@@ -144,13 +145,14 @@ impl Shared {
 }
 
 /// Runs `future` and counts it whenever it is polled: guest code runs at no other time.
-pub(super) async fn counted<F: Future>(ticker: &Handle, future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| {
+pub(super) fn counted<'a, F: Future>(
+    ticker: &'a Handle,
+    mut future: Pin<&'a mut F>,
+) -> impl Future<Output = F::Output> + 'a {
+    std::future::poll_fn(move |cx| {
         let _running = ticker.running();
         future.as_mut().poll(cx)
     })
-    .await
 }
 
 /// A call that runs; see [`Handle::running`].
