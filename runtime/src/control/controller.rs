@@ -20,7 +20,7 @@ use serve_core::names;
 use serve_core::object::Object;
 use serve_core::reconcile::route::IngressState;
 use serve_core::reconcile::{self, EventSeverity, Plan, Write};
-use serve_core::resources::derived;
+use serve_core::resources::derived::{self, Stale};
 use serve_core::resources::event::{self, About};
 use serve_core::time::Timestamp;
 use serve_core::traffic::Ingress;
@@ -202,7 +202,7 @@ impl Controller {
             if is_only_scaled(event) {
                 return;
             }
-            self.revisions.show_again(&id.1);
+            self.revisions.show_again(&id.1, stale_by(event));
         }
         if Live::concerns(&id) && self.refresh_settings() {
             tracing::info!(name = id.1.name, "settings changed");
@@ -264,7 +264,7 @@ impl Controller {
             return;
         };
         let key = ObjectKey::new(&meta.namespace, revision);
-        self.revisions.show_again(&key);
+        self.revisions.show_again(&key, Stale::ALL);
         if !is_ending {
             // What a client wrote over is put right with the next change.
             return;
@@ -462,7 +462,7 @@ impl Controller {
         let key = revision.metadata.key();
         let id = (Kind::Revision, key.clone());
         self.carry_out(id.clone(), &revision.metadata, plan, Status::Revision);
-        let Some((facts, replicas)) = self.revisions.to_show(&key) else {
+        let Some((facts, replicas, stale)) = self.revisions.to_show(&key) else {
             return;
         };
         let view = derived::View {
@@ -471,7 +471,7 @@ impl Controller {
             replicas,
             now: self.clock.now(),
         };
-        match mirror::show(&self.store, &view) {
+        match mirror::show(&self.store, &view, stale) {
             Ok(()) => self.revisions.set_shown(&key),
             Err(error) => {
                 tracing::debug!(%error, "what runs is shown again");
@@ -619,13 +619,23 @@ impl Controller {
 
 /// Whether the controller has shown replicas of a Revision in its status, and nothing else.
 fn is_only_scaled(event: &Event) -> bool {
+    let is_only_scaled =
+        |(before, after)| reconcile::revision::is_only_scaled(before, after) && !event.by_client;
+    modified_revision(event).is_some_and(is_only_scaled)
+}
+
+/// What an event of a Revision makes stale of what shows it.
+fn stale_by(event: &Event) -> Stale {
+    modified_revision(event).map_or(Stale::ALL, |(before, after)| {
+        Stale::by_revision(before, after)
+    })
+}
+
+/// A Revision before and after an event that modified it.
+fn modified_revision(event: &Event) -> Option<(&Revision, &Revision)> {
     let before = event.previous.as_deref().and_then(typed::<Revision>);
-    let after = typed::<Revision>(&event.object);
-    event.change == Change::Modified
-        && !event.by_client
-        && before
-            .zip(after)
-            .is_some_and(|(before, after)| reconcile::revision::is_only_scaled(before, after))
+    let both = before.zip(typed::<Revision>(&event.object));
+    both.filter(|_| event.change == Change::Modified)
 }
 
 /// The objects as the type that they have.

@@ -13,7 +13,7 @@ use serve_core::names;
 use serve_core::object::Object;
 use serve_core::replicas::{Count, Replicas};
 use serve_core::resources::derived::{
-    View, make_deployment, make_pod, make_pod_autoscaler, make_replica_set,
+    Stale, View, make_deployment, make_pod, make_pod_autoscaler, make_replica_set,
 };
 use serve_core::time::Timestamp;
 
@@ -23,21 +23,27 @@ use crate::logs::Writer;
 /// How often a replica that leaves is asked whether its requests are done.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Writes what is not yet shown of a Revision.
+/// Writes what is stale of the objects that show a Revision.
 ///
 /// # Errors
 /// When somebody else wrote or deleted one of the objects meanwhile; to be called again.
-pub fn show(store: &Store, view: &View<'_>) -> Result<(), Error> {
+pub fn show(store: &Store, view: &View<'_>, stale: Stale) -> Result<(), Error> {
     let meta = &view.revision.metadata;
     if meta.deletion_timestamp.is_some() {
         return Ok(());
     }
-    put(
-        store,
-        |before| make_pod_autoscaler(view, before),
-        Kind::PodAutoscaler,
-        &meta.key(),
-    )?;
+    if stale.autoscaler {
+        let make = |before: Option<&Object>| make_pod_autoscaler(view, before);
+        put(store, make, Kind::PodAutoscaler, &meta.key())?;
+    }
+    if stale.workloads {
+        show_workloads(store, view)?;
+    }
+    Ok(())
+}
+
+fn show_workloads(store: &Store, view: &View<'_>) -> Result<(), Error> {
+    let meta = &view.revision.metadata;
     let key = ObjectKey::new(&meta.namespace, names::deployment_name(&meta.name));
     let deployment = put(
         store,

@@ -20,6 +20,7 @@ use serve_core::probe::Probes;
 use serve_core::reconcile;
 use serve_core::reconcile::revision::{ActiveFact, ExitFact, Facts, ImageFact, StartFact};
 use serve_core::replicas::{Count, Replicas};
+use serve_core::resources::derived::Stale;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -55,8 +56,10 @@ struct Seen {
     /// From where its scaler begins.
     begin: Begin,
     members: Members,
-    /// What the objects that show it were made from; none when they have to be looked at again.
+    /// What the objects that show it were made from, once they are there.
     shown: Option<Box<(Facts, Replicas)>>,
+    /// Those of them that have to be made again whatever they were made from.
+    stale: Stale,
     container_concurrency: u32,
     probes: Arc<Probes>,
     port: u16,
@@ -292,14 +295,17 @@ impl Revisions {
         seen.is_some_and(|seen| seen.facts.start == StartFact::Started)
     }
 
-    /// What is to be shown of a Revision; none when it is shown, or was never observed.
+    /// What is to be shown of a Revision, and by which objects; none when it is shown, or was never
+    /// observed.
     #[must_use]
-    pub fn to_show(&self, key: &ObjectKey) -> Option<(&Facts, &Replicas)> {
+    pub fn to_show(&self, key: &ObjectKey) -> Option<(&Facts, &Replicas, Stale)> {
         let seen = self.seen.get(key)?;
         let (facts, replicas) = (&seen.facts, seen.members.replicas());
-        let is_shown = seen.shown.as_deref();
-        let is_shown = is_shown.is_some_and(|shown| shown.0 == *facts && shown.1 == *replicas);
-        (!is_shown).then_some((facts, replicas))
+        let stale = match seen.shown.as_deref() {
+            Some((before, of)) => Stale::by_facts((before, of), (facts, replicas)).or(seen.stale),
+            None => Stale::ALL,
+        };
+        (stale != Stale::default()).then_some((facts, replicas, stale))
     }
 
     /// All that [`Revisions::to_show`] gave is shown.
@@ -307,20 +313,21 @@ impl Revisions {
         if let Some(seen) = self.seen.get_mut(key) {
             let now = (seen.facts.clone(), seen.members.replicas().clone());
             seen.shown = Some(Box::new(now));
+            seen.stale = Stale::default();
         }
     }
 
-    /// What a Revision is shown by changed in another way: it is to be looked at again.
-    pub fn show_again(&mut self, key: &ObjectKey) {
+    /// What a Revision is shown by changed in another way: some of it is to be made again.
+    pub fn show_again(&mut self, key: &ObjectKey, stale: Stale) {
         if let Some(seen) = self.seen.get_mut(key) {
-            seen.shown = None;
+            seen.stale = seen.stale.or(stale);
         }
     }
 
     /// The same for all.
     pub fn show_all_again(&mut self) {
         for seen in self.seen.values_mut() {
-            seen.shown = None;
+            seen.stale = Stale::ALL;
         }
     }
 
@@ -475,6 +482,7 @@ impl Seen {
             begin: Begin::New,
             members: Members::default(),
             shown: None,
+            stale: Stale::default(),
             container_concurrency: launch::container_concurrency(object),
             probes: Arc::new(launch::probes(object)),
             port: launch::port(object),

@@ -53,9 +53,9 @@ fn shown(store: &Store, revision: &Revision, members: &Members) -> Vec<(String, 
         replicas,
         now: at(9),
     };
-    show(store, &view).expect("written");
+    show(store, &view, Stale::ALL).expect("written");
     let before = store.revision();
-    show(store, &view).expect("written");
+    show(store, &view, Stale::ALL).expect("written");
     assert_eq!(
         store.revision(),
         before,

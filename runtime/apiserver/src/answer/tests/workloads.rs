@@ -5,7 +5,7 @@ use serve_core::object::Object;
 use serve_core::reconcile::Event;
 use serve_core::reconcile::revision::{ActiveFact, Facts, StartFact};
 use serve_core::replicas::{Count, Replicas};
-use serve_core::resources::derived::View;
+use serve_core::resources::derived::{Stale, View};
 use serve_core::resources::event::{About, make_event, repeat_event};
 use serve_runtime::control::mirror;
 
@@ -73,7 +73,7 @@ fn world() -> World {
             replicas,
             now: at(0),
         };
-        mirror::show(store, &view).expect("written");
+        mirror::show(store, &view, Stale::ALL).expect("written");
     };
     show(&replicas);
     scale(&mut replicas, 1, 1, 20);

@@ -62,6 +62,56 @@ pub struct View<'a> {
     pub now: Timestamp,
 }
 
+/// Which of the objects are not as they should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stale {
+    pub autoscaler: bool,
+    /// Deployment, ReplicaSet and Pods.
+    pub workloads: bool,
+}
+
+impl Stale {
+    pub const ALL: Self = Self {
+        autoscaler: true,
+        workloads: true,
+    };
+
+    /// Those that another state of the Revision makes so. Routes come and go on it, and its status
+    /// changes, far more often than what is shown of it.
+    #[must_use]
+    pub fn by_revision(before: &Revision, after: &Revision) -> Self {
+        let (old, new) = (&before.metadata, &after.metadata);
+        let is_another = old.key() != new.key()
+            || old.uid != new.uid
+            || !is_same_without_routes(&old.labels, &new.labels)
+            || !is_same_without_routes(&old.annotations, &new.annotations)
+            || before.spec != after.spec;
+        let state = keys::ROUTING_STATE_LABEL;
+        Self {
+            autoscaler: is_another || old.label(state) != new.label(state),
+            workloads: is_another
+                || before.status.container_statuses != after.status.container_statuses,
+        }
+    }
+
+    /// Those that another observation makes so.
+    #[must_use]
+    pub fn by_facts(before: (&Facts, &Replicas), after: (&Facts, &Replicas)) -> Self {
+        Self {
+            autoscaler: before.0 != after.0,
+            workloads: before.0.start != after.0.start || before.1 != after.1,
+        }
+    }
+
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            autoscaler: self.autoscaler || other.autoscaler,
+            workloads: self.workloads || other.workloads,
+        }
+    }
+}
+
 impl View<'_> {
     fn count(&self, is_counted: impl Fn(&Replica) -> bool) -> usize {
         self.replicas.living().filter(|one| is_counted(one)).count()
@@ -148,9 +198,20 @@ impl View<'_> {
 }
 
 fn without_routes(map: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut map = map.clone();
-    map.retain(|key, _| !OF_ROUTES.contains(&key.as_str()));
-    map
+    let kept = entries_without_routes(map);
+    kept.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+fn is_same_without_routes(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> bool {
+    entries_without_routes(a).eq(entries_without_routes(b))
+}
+
+fn entries_without_routes(
+    map: &BTreeMap<String, String>,
+) -> impl Iterator<Item = (&String, &String)> {
+    map.iter()
+        .filter(|(key, _)| !OF_ROUTES.contains(&key.as_str()))
 }
 
 fn object(kind: Kind, metadata: ObjectMeta, body: Value) -> Object {

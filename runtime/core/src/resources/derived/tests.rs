@@ -370,3 +370,145 @@ fn times_of_conditions_stay_while_their_status_does() {
     assert_eq!(times(&less)[0].as_deref(), Some("1970-01-01T00:00:30Z"));
     assert_eq!(times(&less)[1], times(&first)[1]);
 }
+
+/// All objects that show a Revision: its PodAutoscaler, and the others.
+fn made(view: &View<'_>) -> (Value, Vec<Value>) {
+    let deployment = make_deployment(view, None);
+    let set = make_replica_set(view, deployment.metadata(), None);
+    let pods = view.replicas.all().iter();
+    let pods = pods.map(|replica| make_pod(view, set.metadata(), replica).to_value());
+    let pods: Vec<Value> = pods.collect();
+    let workloads = [deployment.to_value(), set.to_value()];
+    let autoscaler = make_pod_autoscaler(view, None).to_value();
+    (autoscaler, workloads.into_iter().chain(pods).collect())
+}
+
+#[test]
+fn another_state_of_a_revision_makes_stale_what_shows_it() {
+    type Change = fn(&mut Revision);
+    let cases: [(&str, Change, (bool, bool)); 9] = [
+        ("nothing", |_| {}, (false, false)),
+        (
+            "a_route_leaves",
+            |revision| {
+                let meta = &mut revision.metadata;
+                meta.labels
+                    .insert(keys::ROUTING_STATE_LABEL.into(), "reserve".into());
+                meta.annotations.remove(keys::ROUTES_ANNOTATION);
+            },
+            (true, false),
+        ),
+        (
+            "another_route_comes",
+            |revision| {
+                let annotations = &mut revision.metadata.annotations;
+                annotations.insert(keys::ROUTES_ANNOTATION.into(), "h1,h2".into());
+            },
+            (false, false),
+        ),
+        (
+            "a_condition",
+            |revision| revision.status.observed_generation = Some(7),
+            (false, false),
+        ),
+        (
+            "an_image",
+            |revision| {
+                let statuses = &mut revision.status.container_statuses;
+                statuses[0].image_digest = "img@sha256:2".into();
+            },
+            (false, true),
+        ),
+        (
+            "a_label",
+            |revision| {
+                revision.metadata.labels.insert("l".into(), "1".into());
+            },
+            (true, true),
+        ),
+        (
+            "an_annotation",
+            |revision| {
+                revision.metadata.annotations.insert("a".into(), "c".into());
+            },
+            (true, true),
+        ),
+        (
+            "another_of_the_name",
+            |revision| revision.metadata.uid = "u2".into(),
+            (true, true),
+        ),
+        (
+            "the_spec",
+            |revision| revision.spec.timeout_seconds = Some(8),
+            (true, true),
+        ),
+    ];
+    let facts = started(StartFact::Started);
+    let replicas = replicas(&[(1, 1)]);
+    let before = revision();
+    for (name, change, (autoscaler, workloads)) in cases {
+        let mut after = before.clone();
+        change(&mut after);
+        let stale = Stale::by_revision(&before, &after);
+        let want = Stale {
+            autoscaler,
+            workloads,
+        };
+        assert_eq!(stale, want, "{name}");
+        let made = |revision| made(&view(revision, &facts, &replicas));
+        let (old, new) = (made(&before), made(&after));
+        assert!(stale.autoscaler || old.0 == new.0, "{name}");
+        assert!(stale.workloads || old.1 == new.1, "{name}");
+    }
+}
+
+#[test]
+fn another_observation_makes_stale_what_shows_it() {
+    let revision = revision();
+    let all_facts = [
+        Facts::default(),
+        started(StartFact::Started),
+        Facts {
+            actual_replicas: Some(1),
+            ..started(StartFact::Started)
+        },
+        Facts {
+            is_initialized: true,
+            ..started(StartFact::Started)
+        },
+        started(StartFact::Failed {
+            reason: "Unschedulable".into(),
+            message: "no room".into(),
+        }),
+    ];
+    let all_replicas = [
+        replicas(&[]),
+        replicas(&[(0, 1)]),
+        replicas(&[(1, 1)]),
+        replicas(&[(1, 1), (0, 0)]),
+    ];
+    let mut seen: Vec<(&Facts, &Replicas)> = Vec::new();
+    for facts in &all_facts {
+        seen.extend(all_replicas.iter().map(|replicas| (facts, replicas)));
+    }
+    for before in &seen {
+        for after in &seen {
+            let stale = Stale::by_facts(*before, *after);
+            let made = |(facts, replicas)| made(&view(&revision, facts, replicas));
+            let (old, new) = (made(*before), made(*after));
+            assert!(stale.autoscaler || old.0 == new.0, "{before:?} {after:?}");
+            assert!(stale.workloads || old.1 == new.1, "{before:?} {after:?}");
+        }
+    }
+    let (scaled, started) = (
+        (&all_facts[2], &all_replicas[2]),
+        (&all_facts[1], &all_replicas[2]),
+    );
+    let only_autoscaler = Stale {
+        autoscaler: true,
+        workloads: false,
+    };
+    assert_eq!(Stale::by_facts(started, scaled), only_autoscaler);
+    assert_eq!(Stale::by_facts(scaled, scaled), Stale::default());
+}
