@@ -197,12 +197,17 @@ impl Controller {
         if id.0.is_volatile() {
             return self.follow_volatile(event);
         }
+        // Who wrote the status of an object has seen all that there was, and what comes after that
+        // is an event of its own.
+        let mut is_settled = event.change == Change::Status && !event.by_client;
         if id.0 == Kind::Revision {
             // What a wake from zero writes: nobody who reads a Revision reads that of it.
             if is_only_scaled(event) {
                 return;
             }
-            self.revisions.show_again(&id.1, stale_by(event));
+            let stale = stale_by(event);
+            self.revisions.show_again(&id.1, stale);
+            is_settled &= stale == Stale::default();
         }
         if Live::concerns(&id) && self.refresh_settings() {
             tracing::info!(name = id.1.name, "settings changed");
@@ -248,7 +253,7 @@ impl Controller {
         }
         if event.by_client && event.change != Change::Deleted && id.0 == Kind::Service {
             self.queue.push_at(Instant::now() + CLIENT_PAUSE, id);
-        } else {
+        } else if !is_settled {
             self.queue.push(id);
         }
     }
@@ -635,7 +640,7 @@ fn stale_by(event: &Event) -> Stale {
 fn modified_revision(event: &Event) -> Option<(&Revision, &Revision)> {
     let before = event.previous.as_deref().and_then(typed::<Revision>);
     let both = before.zip(typed::<Revision>(&event.object));
-    both.filter(|_| event.change == Change::Modified)
+    both.filter(|_| event.change != Change::Deleted)
 }
 
 /// The objects as the type that they have.

@@ -71,6 +71,8 @@ pub struct Event {
 pub enum Change {
     Added,
     Modified,
+    /// Modified as well, and by [`Store::write_status`].
+    Status,
     Deleted,
 }
 
@@ -285,7 +287,7 @@ impl Store {
         if object == *old {
             return Ok(old);
         }
-        Ok(self.commit(&mut state, Change::Modified, object))
+        Ok(self.commit(&mut state, Change::Status, object))
     }
 
     /// Deletes an object and all that it controls. Pods that go with their owner begin to end, as
@@ -441,7 +443,7 @@ impl Store {
         object.metadata_mut().resource_version = revision.to_string();
         let object = Arc::new(object);
         let previous = match change {
-            Change::Added | Change::Modified => state.put(object.clone()),
+            Change::Added | Change::Modified | Change::Status => state.put(object.clone()),
             Change::Deleted => state.take(&(object.kind(), object.key())),
         };
         if state.log.len() == LOG_LENGTH {

@@ -107,6 +107,9 @@ fn an_update_cannot_change_status_and_a_status_write_nothing_else() {
         unreachable!("made above")
     };
     assert_eq!(updated.status, status);
+    let events = store.events_after(0).expect("all kept");
+    let changes: Vec<Change> = events.iter().map(|event| event.change).collect();
+    assert_eq!(changes, [Change::Added, Change::Status]);
 }
 
 #[test]
@@ -264,7 +267,9 @@ fn random_operations_match_a_map() {
         let name = event.object.metadata().name.clone();
         match event.change {
             Change::Deleted => drop(replayed.remove(&name)),
-            Change::Added | Change::Modified => drop(replayed.insert(name, event.object)),
+            Change::Added | Change::Modified | Change::Status => {
+                drop(replayed.insert(name, event.object));
+            }
         }
     }
     assert_eq!(shown(&replayed.into_values().collect::<Vec<_>>()), model);
