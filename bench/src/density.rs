@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::guests;
 use crate::machine;
 use crate::manifest::{self, INITIAL_SCALE, ISOLATION};
+use crate::objects;
 use crate::peer::{Peer, Serve};
 use crate::stats::ms;
 use crate::table::{Section, Table};
@@ -30,6 +31,7 @@ pub fn run(context: &Context) -> Result<Section> {
         "all ready after s",
         "RSS at zero MiB",
         "a Service at zero kB",
+        "of it objects kB",
         "CPU at zero ms/s",
         "all woken in s",
         "failed",
@@ -40,6 +42,7 @@ pub fn run(context: &Context) -> Result<Section> {
     let (one, _) = start(context, 1, &components)?;
     let base = machine::resident_bytes(one.pid());
     drop(one);
+    let objects = objects::bytes_per_service(&components)?;
     for count in SERVICES {
         let count = context.size(count);
         let (peer, ready_seconds) = start(context, count, &components)?;
@@ -61,6 +64,7 @@ pub fn run(context: &Context) -> Result<Section> {
                 "{:.1}",
                 at_zero.saturating_sub(base) as f64 / 1e3 / count as f64
             ),
+            format!("{:.1}", objects / 1e3),
             format!("{:.2}", ms(idle) / REST.as_secs_f64()),
             format!("{woken_seconds:.1}"),
             failed.to_string(),
@@ -72,7 +76,7 @@ pub fn run(context: &Context) -> Result<Section> {
         about: format!(
             "Services of {COMPONENTS} components, at zero from the beginning, in a `serve` that has \
              their code on disk. What one costs at zero is what `serve` has more than with a single \
-             one ({} MiB), its stored objects included; its CPU time is watched for {} s once the work that follows the start is done. {CLIENTS} clients wake all of them, each \
+             one ({} MiB); of it are the stored objects, by what the memory of another process rises by when it copies all of them. Its CPU time is watched for {} s once the work that follows the start is done. {CLIENTS} clients wake all of them, each \
              on one connection; every body is checked for the name of the Service.",
             mebibytes(base),
             REST.as_secs()

@@ -27,6 +27,7 @@ mod machine;
 mod manifest;
 mod memory;
 mod neighbour;
+mod objects;
 mod page;
 mod peer;
 mod restart;
