@@ -151,6 +151,12 @@ fn put(table: &mut Table, key: &str, text: &str) -> Result<()> {
             text.parse()
                 .map_err(|_| anyhow!("{key}: \"{text}\" is not true or false"))?,
         ),
+        Some(Value::Array(_)) if text.starts_with('[') => {
+            let list = text.parse().ok().filter(Value::is_array);
+            list.ok_or_else(|| {
+                anyhow!("{key}: {text} is not a list; expected [\"one\", \"two\"] or one,two")
+            })?
+        }
         Some(Value::Array(_)) => Value::Array(
             text.split(',')
                 .filter(|part| !part.is_empty())
@@ -195,6 +201,8 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn set(pairs: &[&str]) -> Vec<(String, String)> {
@@ -242,6 +250,26 @@ mod tests {
         assert_eq!(config.ingress.local_listen.to_string(), "off");
         assert_eq!(config.ingress.max_connections, 7);
         assert_eq!(config.network.domain, "example.com");
+    }
+
+    #[test]
+    fn a_list_is_written_as_in_the_file_or_with_commas() {
+        let load = |text: &str| load(None, std::iter::empty(), &set(&[text]));
+        for (text, want) in [
+            ("images.roots=", &[][..]),
+            ("images.roots=/a", &["/a"]),
+            ("images.roots=/a,/b", &["/a", "/b"]),
+            ("images.roots=[]", &[]),
+            (r#"images.roots=["/a", "/b,c"]"#, &["/a", "/b,c"]),
+        ] {
+            let roots = load(text).expect(text).images.roots;
+            assert_eq!(roots, want.iter().map(PathBuf::from).collect::<Vec<_>>());
+        }
+        let error = load("images.roots=[/a]").expect_err("no list");
+        assert_eq!(
+            format!("{error:#}"),
+            r#"images.roots: [/a] is not a list; expected ["one", "two"] or one,two"#
+        );
     }
 
     #[test]
