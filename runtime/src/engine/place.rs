@@ -143,12 +143,14 @@ fn settings(config: &Config, is_async: bool) -> wasmtime::Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .cranelift_opt_level(OptLevel::Speed);
     if config.pooling {
-        c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(config)));
+        c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(
+            config, is_async,
+        )));
     }
     c
 }
 
-fn pool_config(config: &Config) -> PoolingAllocationConfig {
+fn pool_config(config: &Config, is_async: bool) -> PoolingAllocationConfig {
     let n = config.instances;
     let mut p = PoolingAllocationConfig::default();
     p.linear_memory_keep_resident(config.keep_resident_bytes)
@@ -164,7 +166,9 @@ fn pool_config(config: &Config) -> PoolingAllocationConfig {
         .total_core_instances(n.saturating_mul(4))
         .total_memories(n)
         .total_tables(n.saturating_mul(2))
-        .total_stacks(n.saturating_mul(2))
+        // A store has one stack, which it keeps for its next call; with concurrency one for each task
+        // that waits in the guest. Each is two mappings, of which Linux lets a process have 65 530.
+        .total_stacks(if is_async { n.saturating_mul(2) } else { n })
         .total_gc_heaps((n / 8).max(1))
         .max_core_instances_per_component(limits::INSTANCES)
         .max_memories_per_component(limits::MEMORIES)
