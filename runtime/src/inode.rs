@@ -29,7 +29,8 @@ pub struct Inode {
 pub fn read(path: &Path) -> io::Result<(Vec<u8>, Option<Inode>)> {
     let mut file = File::open(path)?;
     let before = Inode::of(&file.metadata()?);
-    let mut bytes = Vec::with_capacity(usize::try_from(before.bytes).unwrap_or(0));
+    // Asks for room for all of it at once, and fails when there is none: a file can have any length.
+    let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let is_same = Inode::of(&file.metadata()?) == before;
     Ok((bytes, is_same.then_some(before)))
@@ -58,5 +59,30 @@ impl Inode {
     #[must_use]
     pub fn is_settled(&self, note: &Metadata) -> bool {
         note.mtime() >= self.changed.0 + SETTLED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than any address space; not every file system has such files.
+    const ENDLESS: u64 = 1 << 50;
+
+    #[test]
+    fn a_file_that_no_memory_holds_is_an_error() {
+        let shared = Path::new("/dev/shm");
+        let place = if shared.is_dir() {
+            shared.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let directory = tempfile::tempdir_in(place).expect("a directory");
+        let path = directory.path().join("endless");
+        let file = File::create(&path).expect("a file");
+        if file.set_len(ENDLESS).is_ok() {
+            let error = read(&path).expect_err("too large");
+            assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        }
     }
 }
