@@ -76,8 +76,10 @@ pub fn run(context: &Context) -> Result<Section> {
         about: format!(
             "Services of {COMPONENTS} components, at zero from the beginning, in a `serve` that has \
              their code on disk. What one costs at zero is what `serve` has more than with a single \
-             one ({} MiB); of it are the stored objects, by what the memory of another process rises by when it copies all of them. Its CPU time is watched for {} s once the work that follows the start is done. {CLIENTS} clients wake all of them, each \
-             on one connection; every body is checked for the name of the Service.",
+             one ({} MiB); of it are the stored objects, by what the memory of another process rises \
+             by when it copies all of them. Its CPU time is watched for {} s once the work that \
+             follows the start is done. {CLIENTS} clients wake all of them, each on one connection; \
+             every body is checked for the name of the Service.",
             mebibytes(base),
             REST.as_secs()
         ),

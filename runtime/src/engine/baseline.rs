@@ -6,9 +6,10 @@
 //!                              │ Optimizer                     ▲ Linked::supersede
 //!                              └─ Cranelift ─ cache ─ linked ──┴─ new instances
 //! ```
-//! Code of either compiler runs in an engine of its own ([`place`]). What Winch cannot compile (other processors than x86-64, tail
-//! calls, garbage collection) is compiled by Cranelift at once, as are components that come when
-//! [`MOST_WAITING`] wait already: each that waits holds its bytes and two kinds of code.
+//! Code of either compiler runs in an engine of its own ([`place`]). What Winch cannot compile (other
+//! processors than x86-64, tail calls, garbage collection) is compiled by Cranelift at once, as are
+//! components that come when [`MOST_WAITING`] wait already: each that waits holds its bytes and two
+//! kinds of code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
