@@ -2,6 +2,7 @@
 
 pub mod controller;
 pub mod events;
+mod follow;
 pub mod mappings;
 pub mod mirror;
 pub mod naming;
