@@ -76,11 +76,12 @@ fn writes(
     let mut writes = Vec::new();
     for revision in candidates.revisions {
         let wanted = change(Noted::Revision, &revision.metadata.name);
-        let Some(mut metadata) = wanted.and_then(|c| changed(&revision.metadata, route, c)) else {
+        let noted = wanted.and_then(|c| changed(&revision.metadata, route, c));
+        if noted.is_none() && wanted != Some(Change::Note) {
             continue;
-        };
-        set_routing_state(&mut metadata, now);
-        if metadata != revision.metadata {
+        }
+        let before = noted.as_ref().unwrap_or(&revision.metadata);
+        if let Some(metadata) = in_routing_state(before, now).or(noted) {
             let mut revision = (*revision).clone();
             revision.metadata = metadata;
             writes.push(Write::Update(revision.into()));
@@ -88,8 +89,7 @@ fn writes(
     }
     for configuration in candidates.configurations {
         let wanted = change(Noted::Configuration, &configuration.metadata.name);
-        let metadata = wanted.and_then(|c| changed(&configuration.metadata, route, c));
-        if let Some(metadata) = metadata.filter(|m| *m != configuration.metadata) {
+        if let Some(metadata) = wanted.and_then(|c| changed(&configuration.metadata, route, c)) {
             let mut configuration = (*configuration).clone();
             configuration.metadata = metadata;
             writes.push(Write::Update(configuration.into()));
@@ -98,37 +98,43 @@ fn writes(
     writes
 }
 
-/// The metadata with the note about `route`, or without it; `None` when there is none to forget.
+/// The metadata with the note about `route`, or without it; `None` when it is so already.
 fn changed(metadata: &ObjectMeta, route: &str, change: Change) -> Option<ObjectMeta> {
     let mut routes = resources::routes_of(metadata);
     let is_changed = match change {
         Change::Note => routes.insert(route),
-        Change::Forget if routes.remove(route) => true,
-        Change::Forget => return None,
+        Change::Forget => routes.remove(route),
     };
+    if !is_changed {
+        return None;
+    }
     let mut changed = metadata.clone();
     let key = keys::ROUTES_ANNOTATION;
     if routes.is_empty() {
         changed.annotations.remove(key);
-    } else if is_changed {
+    } else {
         let routes = resources::join_routes(&routes);
         changed.annotations.insert(key.to_owned(), routes);
     }
     Some(changed)
 }
 
-fn set_routing_state(metadata: &mut ObjectMeta, now: Timestamp) {
+/// The metadata with the state that follows from the Routes on it; `None` when it is in it already.
+fn in_routing_state(metadata: &ObjectMeta, now: Timestamp) -> Option<ObjectMeta> {
     let state = if resources::routes_of(metadata).is_empty() {
         keys::ROUTING_STATE_RESERVE
     } else {
         keys::ROUTING_STATE_ACTIVE
     };
-    if metadata.label(keys::ROUTING_STATE_LABEL) != Some(state) {
-        let label = keys::ROUTING_STATE_LABEL.to_owned();
-        metadata.labels.insert(label, state.to_owned());
-        let modified = keys::ROUTING_STATE_MODIFIED_ANNOTATION.to_owned();
-        metadata.annotations.insert(modified, now.to_string());
+    if metadata.label(keys::ROUTING_STATE_LABEL) == Some(state) {
+        return None;
     }
+    let mut changed = metadata.clone();
+    let label = keys::ROUTING_STATE_LABEL.to_owned();
+    changed.labels.insert(label, state.to_owned());
+    let modified = keys::ROUTING_STATE_MODIFIED_ANNOTATION.to_owned();
+    changed.annotations.insert(modified, now.to_string());
+    Some(changed)
 }
 
 /// The names of what a Route uses.
