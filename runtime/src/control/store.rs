@@ -41,6 +41,8 @@ struct Inner {
     state: Mutex<State>,
     /// The newest revision, for those who wait for the next event.
     head: watch::Sender<u64>,
+    /// The same of one kind each, for those who wait for one object.
+    heads: [watch::Sender<u64>; Kind::ALL.len()],
     clock: Clock,
 }
 
@@ -115,6 +117,7 @@ impl Store {
             inner: Arc::new(Inner {
                 state,
                 head: watch::Sender::new(0),
+                heads: std::array::from_fn(|_| watch::Sender::new(0)),
                 clock,
             }),
             by_client: false,
@@ -177,7 +180,9 @@ impl Store {
             state.put(object.clone());
             restored.push(object);
         }
-        self.inner.head.send_replace(state.revision);
+        for head in std::iter::once(&self.inner.head).chain(&self.inner.heads) {
+            head.send_replace(state.revision);
+        }
         restored
     }
 
@@ -424,7 +429,7 @@ impl Store {
         key: &ObjectKey,
         mut condition: impl FnMut(Option<&Object>) -> bool,
     ) -> Option<Arc<Object>> {
-        let mut head = self.head();
+        let mut head = self.inner.heads[kind as usize].subscribe();
         loop {
             head.borrow_and_update();
             let object = self.get(kind, key);
@@ -457,6 +462,7 @@ impl Store {
             by_client: self.by_client,
         });
         self.inner.head.send_replace(revision);
+        self.inner.heads[object.kind() as usize].send_replace(revision);
         object
     }
 
