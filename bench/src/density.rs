@@ -40,9 +40,10 @@ pub fn run(context: &Context) -> Result<Section> {
     // Compiles, so that no memory of a compiler is in the figures.
     drop(start(context, COMPONENTS, &components)?);
     let (one, _) = start(context, 1, &components)?;
-    let base = machine::resident_bytes(one.pid());
+    let alone = machine::resident_bytes(one.pid());
     drop(one);
     let objects = objects::bytes_per_service(&components)?;
+    let mut fewer = (1, alone);
     for count in SERVICES {
         let count = context.size(count);
         let (peer, ready_seconds) = start(context, count, &components)?;
@@ -55,15 +56,14 @@ pub fn run(context: &Context) -> Result<Section> {
         let failed = wake_all(peer.address, count)?;
         let woken_seconds = begin.elapsed().as_secs_f64();
         let awake = machine::resident_bytes(peer.pid());
+        let more = at_zero.saturating_sub(fewer.1) as f64 / (count - fewer.0) as f64;
+        fewer = (count, at_zero);
         table.row([
             count.to_string(),
             COMPONENTS.to_string(),
             format!("{ready_seconds:.1}"),
             mebibytes(at_zero),
-            format!(
-                "{:.1}",
-                at_zero.saturating_sub(base) as f64 / 1e3 / count as f64
-            ),
+            format!("{:.1}", more / 1e3),
             format!("{:.1}", objects / 1e3),
             format!("{:.2}", ms(idle) / REST.as_secs_f64()),
             format!("{woken_seconds:.1}"),
@@ -75,12 +75,14 @@ pub fn run(context: &Context) -> Result<Section> {
         name: "density",
         about: format!(
             "Services of {COMPONENTS} components, at zero from the beginning, in a `serve` that has \
-             their code on disk. What one costs at zero is what `serve` has more than with a single \
-             one ({} MiB); of it are the stored objects, by what the memory of another process rises \
-             by when it copies all of them. Its CPU time is watched for {} s once the work that \
-             follows the start is done. {CLIENTS} clients wake all of them, each on one connection; \
-             every body is checked for the name of the Service.",
-            mebibytes(base),
+             their code on disk. What one costs at zero is what `serve` has more than with the fewer \
+             Services of the row above, in the first row than with a single one ({} MiB), for each \
+             Service more; so the first row has what is kept for each component in it, and the log of the \
+             last 10 000 events, which is full then. Of it are the stored objects, by what the \
+             memory of another process rises by when it copies all of them. Its CPU time is watched \
+             for {} s once the work that follows the start is done. {CLIENTS} clients wake all of \
+             them, each on one connection; every body is checked for the name of the Service.",
+            mebibytes(alone),
             REST.as_secs()
         ),
         table,

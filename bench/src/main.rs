@@ -44,6 +44,10 @@ use clap::{Parser, ValueEnum};
 
 use crate::table::Section;
 
+/// What is measured in this process allocates as `serve` does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures `serve` beside `wasmtime serve` and a plain hyper server.
 #[derive(Debug, Parser)]
 #[command(name = "serve-bench", version)]

@@ -21,9 +21,11 @@ const NAME: &str = "swap";
 const CLIENTS: usize = 4;
 /// 100 changes a second.
 const INTERVAL: Duration = Duration::from_millis(10);
+/// The time with changes is in so many parts, with half as much time without before each: what else
+/// the machine does comes and goes.
+const ROUNDS: u64 = 6;
 
 /// States are numbered; even ones send all traffic to the first revision, odd ones to the second.
-#[derive(Default)]
 struct Progress {
     /// The newest state that was written.
     written: AtomicUsize,
@@ -35,36 +37,86 @@ struct Progress {
     failed: AtomicUsize,
 }
 
+impl Progress {
+    /// One that begins where another ended.
+    fn from(state: usize) -> Self {
+        Self {
+            written: state.into(),
+            settled: state.into(),
+            over: AtomicBool::default(),
+            good: AtomicUsize::default(),
+            wrong: AtomicUsize::default(),
+            failed: AtomicUsize::default(),
+        }
+    }
+}
+
+/// What several parts of the same kind saw.
+#[derive(Default)]
+struct Sum {
+    seconds: u64,
+    swaps: usize,
+    good: usize,
+    wrong: usize,
+    failed: usize,
+}
+
+impl Sum {
+    fn add(&mut self, seconds: u64, swaps: usize, seen: &Progress) {
+        self.seconds += seconds;
+        self.swaps += swaps;
+        self.good += seen.good.load(Ordering::Relaxed);
+        self.wrong += seen.wrong.load(Ordering::Relaxed);
+        self.failed += seen.failed.load(Ordering::Relaxed);
+    }
+
+    fn rate(&self) -> f64 {
+        self.good as f64 / self.seconds as f64
+    }
+}
+
 pub fn run(context: &Context) -> Result<Section> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let host = runtime.block_on(Swapper::start(context))?;
     let seconds = context.size(usize::try_from(context.arguments.swap_seconds)?) as u64;
+    let part = (seconds / ROUNDS).max(1);
+    let calm = (part / 2).max(1);
+    let (mut before, mut during) = (Sum::default(), Sum::default());
+    let mut state = 0;
+    for _ in 0..ROUNDS {
+        let progress = Progress::from(state);
+        under_load(host.address, &progress, || {
+            std::thread::sleep(Duration::from_secs(calm));
+            Ok(())
+        })?;
+        before.add(calm, 0, &progress);
+        let progress = Progress::from(state);
+        let swap = || runtime.block_on(host.swap(&progress, Duration::from_secs(part)));
+        under_load(host.address, &progress, swap)?;
+        let last = progress.settled.load(Ordering::Acquire);
+        during.add(part, last - state, &progress);
+        state = last;
+    }
     let mut table = Table::new(&[
         "swaps",
         "seconds",
         "requests",
         "req/s",
-        "of before",
+        "of without",
         "failed",
         "from a wrong revision",
     ]);
-    let calm = (seconds / 6).max(1);
-    let (before, _) = under_load(host.address, || Ok(sleep(calm)))?;
-    let (during, swaps) = under_load_swapping(&runtime, &host, seconds)?;
-    for (swaps, seconds, progress) in [(0, calm, &before), (swaps, seconds, &during)] {
-        let good = progress.good.load(Ordering::Relaxed) as f64;
-        let rate = good / seconds as f64;
-        let of_before = before.good.load(Ordering::Relaxed) as f64 / calm as f64;
+    for sum in [&before, &during] {
         table.row([
-            swaps.to_string(),
-            seconds.to_string(),
-            format!("{good:.0}"),
-            format!("{rate:.0}"),
-            format!("{:.2}", rate / of_before),
-            progress.failed.load(Ordering::Relaxed).to_string(),
-            progress.wrong.load(Ordering::Relaxed).to_string(),
+            sum.swaps.to_string(),
+            sum.seconds.to_string(),
+            sum.good.to_string(),
+            format!("{:.0}", sum.rate()),
+            format!("{:.2}", sum.rate() / before.rate()),
+            sum.failed.to_string(),
+            sum.wrong.to_string(),
         ]);
     }
     runtime.block_on(host.runtime.shutdown(Duration::from_secs(5)));
@@ -72,47 +124,22 @@ pub fn run(context: &Context) -> Result<Section> {
         name: "swaps",
         about: format!(
             "One Service whose traffic goes all to one revision, then all to the other, by \
-             `Runtime::apply` in a process that serves {CLIENTS} connections meanwhile. An answer \
-             is wrong when no state between the last one in force before the request and the last \
-             one written before its answer names its revision."
+             `Runtime::apply` in a process that serves {CLIENTS} connections meanwhile; {ROUNDS} \
+             times without changes for a while, then with them. An answer is wrong when no state \
+             between the last one in force before the request and the last one written before its \
+             answer names its revision."
         ),
         table,
         notes: vec![],
     })
 }
 
-fn sleep(seconds: u64) -> usize {
-    std::thread::sleep(Duration::from_secs(seconds));
-    0
-}
-
-/// Runs the clients beside `change`, whose result is handed on.
+/// Runs the clients beside `change`.
 fn under_load(
     address: SocketAddr,
-    change: impl FnOnce() -> Result<usize>,
-) -> Result<(Progress, usize)> {
-    let progress = Progress::default();
-    let changes = beside(address, &progress, change)?;
-    Ok((progress, changes))
-}
-
-fn under_load_swapping(
-    runtime: &tokio::runtime::Runtime,
-    swapper: &Swapper,
-    seconds: u64,
-) -> Result<(Progress, usize)> {
-    let progress = Progress::default();
-    let swaps = beside(swapper.address, &progress, || {
-        runtime.block_on(swapper.swap(&progress, Duration::from_secs(seconds)))
-    })?;
-    Ok((progress, swaps))
-}
-
-fn beside(
-    address: SocketAddr,
     progress: &Progress,
-    change: impl FnOnce() -> Result<usize>,
-) -> Result<usize> {
+    change: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
@@ -123,9 +150,9 @@ fn beside(
                 }
             });
         }
-        let changes = change();
+        let changed = change();
         progress.over.store(true, Ordering::Release);
-        changes
+        changed
     })
 }
 
@@ -199,11 +226,11 @@ impl Swapper {
         embedded::apply(&self.runtime, service, Path::new("/")).await
     }
 
-    /// Swaps at a fixed rate; returns how often.
-    async fn swap(&self, progress: &Progress, time: Duration) -> Result<usize> {
+    /// Swaps at a fixed rate.
+    async fn swap(&self, progress: &Progress, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         let mut ticks = tokio::time::interval(INTERVAL);
-        let mut state = 0;
+        let mut state = progress.settled.load(Ordering::Acquire);
         while Instant::now() < end {
             ticks.tick().await;
             state += 1;
@@ -211,6 +238,6 @@ impl Swapper {
             self.apply(self.state(state)).await?;
             progress.settled.store(state, Ordering::Release);
         }
-        Ok(state)
+        Ok(())
     }
 }
