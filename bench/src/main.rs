@@ -18,6 +18,7 @@ mod density;
 mod deploy;
 mod embedded;
 mod guests;
+mod guided;
 mod herd;
 mod hyper_peer;
 mod idle;
@@ -120,6 +121,8 @@ enum What {
     Routes,
     /// A Service beside one that burns CPU and one that takes memory.
     Neighbour,
+    /// Measure nothing, but build `serve` with a profile of itself under this load.
+    Guided,
     /// Be the plain hyper server.
     #[value(hide = true)]
     PlainHyper,
@@ -189,6 +192,9 @@ fn main() -> Result<()> {
     }
     machine::raise_open_files();
     let context = Context::new(arguments)?;
+    if context.arguments.what == [What::Guided] {
+        return guided::build(context);
+    }
     let mut chosen = context.arguments.what.clone();
     if chosen.contains(&What::All) {
         chosen = EVERYTHING.to_vec();
@@ -223,6 +229,6 @@ fn measure(context: &Context, what: What) -> Result<Vec<Section>> {
         What::Routes => routes::run(context).map(one),
         What::IdleConnections => idle::run(context).map(one),
         What::Neighbour => neighbour::run(context).map(one),
-        What::All | What::PlainHyper => anyhow::bail!("is named alone"),
+        What::All | What::Guided | What::PlainHyper => anyhow::bail!("is named alone"),
     }
 }

@@ -1,0 +1,191 @@
+//! A profile-guided build: `serve` compiled with counters in it, run under load, and compiled again
+//! with what was counted. A request is many small functions in 30 MB of code; where the compiler
+//! knows which of them run, it lays these together and the rest aside, and the core's caches hold
+//! more of them.
+//!
+//! Output is `target/guided/dist/serve` and `serve-bench`.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::guests;
+use crate::manifest::{self, ISOLATION};
+use crate::peer::Serve;
+use crate::tools::{self, Load};
+use crate::{Context, cold, herd};
+
+/// A program with counters compiles Go, JS and Python several times as slowly.
+const STARTUP: Duration = Duration::from_secs(600);
+const CONNECTIONS: usize = 16;
+
+/// Builds it, in twice the time that the profile `dist` takes and some minutes for the load.
+pub fn build(mut context: Context) -> Result<()> {
+    let compiler = output(Command::new("rustc").arg("-vV"))?;
+    let profdata = find_profdata(&Compiler::read(&compiler)?)?;
+    let target = context.root.join("target/guided");
+    let counts = target.join("counts");
+    let flag = format!("-Cprofile-generate={}", counts.display());
+    cargo(&context, &target, &flag, &["serve"])?;
+    context.serve = target.join("counting-serve");
+    std::fs::copy(target.join("dist/serve"), &context.serve)?;
+    // Programs that the build itself ran have counters, too.
+    if counts.exists() {
+        std::fs::remove_dir_all(&counts)?;
+    }
+    load(&context)?;
+    let profile = merge(&profdata, &counts, &target)?;
+    let flag = format!("-Cprofile-use={}", profile.display());
+    cargo(&context, &target, &flag, &["serve", "serve-bench"])?;
+    for program in ["serve", "serve-bench"] {
+        println!("{}", target.join("dist").join(program).display());
+    }
+    Ok(())
+}
+
+fn cargo(context: &Context, target: &Path, flag: &str, packages: &[&str]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["build", "--locked", "--profile", "dist", "--target-dir"]);
+    command.arg(target);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    let status = command
+        .current_dir(&context.root)
+        .env("RUSTFLAGS", flag)
+        .status()
+        .context("running cargo build")?;
+    ensure!(status.success(), "cargo build with {flag}: {status}");
+    Ok(())
+}
+
+/// What the profile is of: requests to each guest, fresh and reused, by both protocols; first
+/// requests, and many at once.
+fn load(context: &Context) -> Result<()> {
+    let hello = guests::text(context, "hello")?;
+    let (others, notes) = guests::samples(context, vec![]);
+    for note in notes {
+        eprintln!("{note}");
+    }
+    for isolation in ["request", "revision"] {
+        for (_, component) in &others {
+            requests(context, component, isolation)?;
+        }
+        requests(context, &hello, isolation)?;
+    }
+    cold::run(context)?;
+    herd::run(context)?;
+    Ok(())
+}
+
+fn requests(context: &Context, component: &Path, isolation: &str) -> Result<()> {
+    let service = manifest::service("load", component, &[(ISOLATION, isolation)]);
+    let manifest = manifest::write(context, "guided", &[service])?;
+    let serve = Serve {
+        context,
+        home: "guided",
+        manifest: &manifest,
+        port: 0,
+        arguments: vec!["--fresh".to_owned()],
+    };
+    let peer = serve.start()?;
+    let host = manifest::host("load");
+    peer.wait_for(&host, Instant::now() + STARTUP)?;
+    let load = Load {
+        address: peer.address,
+        host: &host,
+        connections: CONNECTIONS,
+        seconds: context.arguments.seconds,
+    };
+    for seen in [tools::wrk(load)?, tools::h2load(load, &context.directory)?] {
+        eprintln!(
+            "{}, isolation {isolation}: {:.0}/s",
+            component.display(),
+            seen.per_second
+        );
+    }
+    Ok(())
+}
+
+/// Makes one profile of all counts. Its name is that of its content: cargo builds anew for other
+/// flags, and does not look into files that they name.
+fn merge(profdata: &Path, counts: &Path, target: &Path) -> Result<PathBuf> {
+    let merged = target.join("merged.profdata");
+    let status = Command::new(profdata)
+        .arg("merge")
+        .arg("-o")
+        .args([&merged, &counts.to_owned()])
+        .status()
+        .with_context(|| format!("running \"{}\"", profdata.display()))?;
+    ensure!(status.success(), "llvm-profdata: {status}");
+    let mut hasher = DefaultHasher::new();
+    std::fs::read(&merged)?.hash(&mut hasher);
+    let profile = target.join(format!("serve-{:016x}.profdata", hasher.finish()));
+    std::fs::rename(&merged, &profile)?;
+    Ok(profile)
+}
+
+/// What of `rustc -vV` says which `llvm-profdata` reads its counts.
+#[derive(Debug, PartialEq)]
+struct Compiler<'a> {
+    host: &'a str,
+    llvm: &'a str,
+}
+
+impl<'a> Compiler<'a> {
+    fn read(version: &'a str) -> Result<Self> {
+        let field = |name: &str| {
+            let found = version.lines().find_map(|line| line.strip_prefix(name));
+            found.with_context(|| format!("\"{name}\" is not in what rustc -vV says: {version}"))
+        };
+        let llvm = field("LLVM version: ")?;
+        Ok(Self {
+            host: field("host: ")?,
+            llvm: llvm.split('.').next().unwrap_or(llvm),
+        })
+    }
+}
+
+/// That of rustup, or a system's of the same major version.
+fn find_profdata(compiler: &Compiler<'_>) -> Result<PathBuf> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let of_rustup = Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(compiler.host)
+        .join("bin/llvm-profdata");
+    let llvm = compiler.llvm;
+    let candidates = [of_rustup, format!("llvm-profdata-{llvm}").into()];
+    let works = |path: &PathBuf| output(Command::new(path).arg("--version")).is_ok();
+    candidates.into_iter().find(works).with_context(|| {
+        format!(
+            "no llvm-profdata of LLVM {llvm}; `rustup component add llvm-tools` brings it, or a \
+             package llvm-{llvm}"
+        )
+    })
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_rustc_names_its_llvm() {
+        let version = "rustc 1.95.0 (5 2026-04-14)\nbinary: rustc\nhost: x86_64-unknown-linux-gnu\n\
+            release: 1.95.0\nLLVM version: 22.1.2\n";
+        let want = Compiler {
+            host: "x86_64-unknown-linux-gnu",
+            llvm: "22",
+        };
+        assert_eq!(Compiler::read(version).expect("it is whole"), want);
+        assert!(Compiler::read("rustc 1.95.0\n").is_err());
+    }
+}
