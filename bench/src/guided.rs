@@ -24,13 +24,19 @@ const CONNECTIONS: usize = 16;
 
 /// Builds it, in twice the time that the profile `dist` takes and some minutes for the load.
 pub fn build(mut context: Context) -> Result<()> {
-    let compiler = output(Command::new("rustc").arg("-vV"))?;
-    let profdata = find_profdata(&Compiler::read(&compiler)?)?;
+    let rustc = |arguments: &[&str]| {
+        let mut command = Command::new("rustc");
+        output(command.args(arguments).current_dir(&context.root))
+    };
+    let (version, sysroot) = (rustc(&["-vV"])?, rustc(&["--print", "sysroot"])?);
+    let profdata = find_profdata(&Compiler::read(&version)?, Path::new(sysroot.trim()))?;
     let target = context.root.join("target/guided");
     let counts = target.join("counts");
     let flag = format!("-Cprofile-generate={}", counts.display());
     cargo(&context, &target, &flag, &["serve"])?;
     context.serve = target.join("counting-serve");
+    // What is not counted in a tenth of it is not worth much.
+    context.arguments.quick = true;
     std::fs::copy(target.join("dist/serve"), &context.serve)?;
     // Programs that the build itself ran have counters, too.
     if counts.exists() {
@@ -150,9 +156,8 @@ impl<'a> Compiler<'a> {
 }
 
 /// That of rustup, or a system's of the same major version.
-fn find_profdata(compiler: &Compiler<'_>) -> Result<PathBuf> {
-    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let of_rustup = Path::new(sysroot.trim())
+fn find_profdata(compiler: &Compiler<'_>, sysroot: &Path) -> Result<PathBuf> {
+    let of_rustup = sysroot
         .join("lib/rustlib")
         .join(compiler.host)
         .join("bin/llvm-profdata");
