@@ -75,7 +75,6 @@ impl Controller {
         // Who wrote the status of an object has seen all that there was, and what comes after that
         // is an event of its own.
         let mut is_settled = event.change == Change::Status && !event.by_client;
-        let mut is_for_routes = true;
         if id.0 == Kind::Revision {
             // What a wake from zero writes: nobody who reads a Revision reads that of it.
             if is_only_scaled(event) {
@@ -84,7 +83,6 @@ impl Controller {
             let stale = stale_by(event);
             self.revisions.show_again(&id.1, stale);
             is_settled &= stale == Stale::default();
-            is_for_routes = !is_only_noted(event);
         }
         if Live::concerns(&id) && self.refresh_settings() {
             tracing::info!(name = id.1.name, "settings changed");
@@ -119,10 +117,8 @@ impl Controller {
                 self.queue.push(owner);
             }
         }
-        if is_for_routes {
-            for route in self.routes.readers(&id) {
-                self.queue.push((Kind::Route, route));
-            }
+        for route in self.routes.readers(&id) {
+            self.queue.push((Kind::Route, route));
         }
         for mapping in self.mapping_readers.of(&id) {
             self.queue.push((Kind::DomainMapping, mapping));
@@ -229,13 +225,6 @@ fn is_only_scaled(event: &Event) -> bool {
     let is_only_scaled =
         |(before, after)| reconcile::revision::is_only_scaled(before, after) && !event.by_client;
     modified_revision(event).is_some_and(is_only_scaled)
-}
-
-/// Whether a Route has noted itself on a Revision, or taken its note away, and nothing else.
-fn is_only_noted(event: &Event) -> bool {
-    let is_only_noted =
-        |(before, after)| reconcile::revision::is_only_noted(before, after) && !event.by_client;
-    modified_revision(event).is_some_and(is_only_noted)
 }
 
 /// What an event of a Revision makes stale of what shows it.

@@ -26,7 +26,6 @@ use crate::api::{ContainerStatus, Revision, RevisionStatus};
 use crate::conditions::{
     self, ACTIVE, CONTAINER_HEALTHY, Condition, ConditionStatus, Manager, RESOURCES_AVAILABLE, Set,
 };
-use crate::resources::derived::is_same_without_routes;
 use crate::time::Timestamp;
 
 const DEPLOYING: &str = "Deploying";
@@ -277,21 +276,6 @@ pub fn is_only_scaled(before: &Revision, after: &Revision) -> bool {
         && old.owner_references == new.owner_references
         && old.finalizers == new.finalizers
         && old.deletion_timestamp == new.deletion_timestamp
-}
-
-/// Whether a change of a Revision is only in what Routes note on it: a Route has nothing to read in
-/// that but its own note, and its Configuration goes by it when it collects what is old.
-#[must_use]
-pub fn is_only_noted(before: &Revision, after: &Revision) -> bool {
-    let (old, new) = (&before.metadata, &after.metadata);
-    old.uid == new.uid
-        && old.generation == new.generation
-        && old.owner_references == new.owner_references
-        && old.finalizers == new.finalizers
-        && old.deletion_timestamp == new.deletion_timestamp
-        && is_same_without_routes(&old.labels, &new.labels)
-        && is_same_without_routes(&old.annotations, &new.annotations)
-        && before.status == after.status
 }
 
 fn is_ready_by(revision: &Revision, status: &RevisionStatus) -> bool {

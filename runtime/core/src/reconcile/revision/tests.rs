@@ -1,9 +1,6 @@
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::*;
-use crate::keys;
 use ConditionStatus::{False, True, Unknown};
 
 const THEN: Timestamp = Timestamp::from_unix_seconds(100);
@@ -569,50 +566,5 @@ fn what_others_read_of_a_revision_is_told_from_its_replicas() {
         ("a route came", &awake, &labelled(awake.clone()), false),
     ] {
         assert_eq!(is_only_scaled(before, after), want, "{name}");
-    }
-}
-
-#[test]
-fn only_notes_of_routes_are_told_from_what_a_route_reads() {
-    let with = |change: &dyn Fn(&mut Revision)| {
-        let mut revision = after(&[running()]);
-        change(&mut revision);
-        revision
-    };
-    let set = |map: &mut BTreeMap<String, String>, key: &str| {
-        map.insert(key.to_owned(), "x".to_owned());
-    };
-    let noted = with(&|one| {
-        set(&mut one.metadata.labels, keys::ROUTING_STATE_LABEL);
-        set(&mut one.metadata.annotations, keys::ROUTES_ANNOTATION);
-        let modified = keys::ROUTING_STATE_MODIFIED_ANNOTATION;
-        set(&mut one.metadata.annotations, modified);
-    });
-    let before = with(&|_| {});
-    for (name, after, want) in [
-        ("a Route came", noted, true),
-        ("nothing", before.clone(), true),
-        (
-            "a label",
-            with(&|one| set(&mut one.metadata.labels, "a")),
-            false,
-        ),
-        (
-            "an annotation",
-            with(&|one| set(&mut one.metadata.annotations, "a")),
-            false,
-        ),
-        (
-            "its status",
-            with(&|one| one.status = fresh().status),
-            false,
-        ),
-        (
-            "another of its name",
-            with(&|one| one.metadata.uid = "another".to_owned()),
-            false,
-        ),
-    ] {
-        assert_eq!(is_only_noted(&before, &after), want, "{name}");
     }
 }

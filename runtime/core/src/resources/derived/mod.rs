@@ -203,11 +203,7 @@ fn without_routes(map: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Whether labels or annotations of a Revision differ in those that come and go with Routes at most.
-pub(crate) fn is_same_without_routes(
-    a: &BTreeMap<String, String>,
-    b: &BTreeMap<String, String>,
-) -> bool {
+fn is_same_without_routes(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> bool {
     entries_without_routes(a).eq(entries_without_routes(b))
 }
 
