@@ -37,10 +37,14 @@ pub fn build(mut context: Context) -> Result<()> {
     context.serve = target.join("counting-serve");
     // What is not counted in a tenth of it is not worth much.
     context.arguments.quick = true;
-    std::fs::copy(target.join("dist/serve"), &context.serve)?;
+    // Nobody is to take the program with counters for the one that is made.
+    let built = target.join("dist/serve");
+    std::fs::rename(&built, &context.serve)
+        .with_context(|| format!("moving \"{}\"", built.display()))?;
     // Programs that the build itself ran have counters, too.
     if counts.exists() {
-        std::fs::remove_dir_all(&counts)?;
+        std::fs::remove_dir_all(&counts)
+            .with_context(|| format!("removing \"{}\"", counts.display()))?;
     }
     load(&context)?;
     let profile = merge(&profdata, &counts, &target)?;
@@ -61,7 +65,8 @@ fn cargo(context: &Context, target: &Path, flag: &str, packages: &[&str]) -> Res
     }
     let status = command
         .current_dir(&context.root)
-        .env("RUSTFLAGS", flag)
+        // Unlike RUSTFLAGS it may have blanks, as a path has.
+        .env("CARGO_ENCODED_RUSTFLAGS", flag)
         .status()
         .context("running cargo build")?;
     ensure!(status.success(), "cargo build with {flag}: {status}");
@@ -112,6 +117,14 @@ fn requests(context: &Context, component: &Path, isolation: &str) -> Result<()> 
             component.display(),
             seen.per_second
         );
+        // Some are under way when the load ends; a profile of failures would be one of other code.
+        ensure!(
+            seen.failed < seen.requests / 2,
+            "\"{}\": {} of {} requests failed",
+            component.display(),
+            seen.failed,
+            seen.requests
+        );
     }
     Ok(())
 }
@@ -128,9 +141,12 @@ fn merge(profdata: &Path, counts: &Path, target: &Path) -> Result<PathBuf> {
         .with_context(|| format!("running \"{}\"", profdata.display()))?;
     ensure!(status.success(), "llvm-profdata: {status}");
     let mut hasher = DefaultHasher::new();
-    std::fs::read(&merged)?.hash(&mut hasher);
+    let content =
+        std::fs::read(&merged).with_context(|| format!("reading \"{}\"", merged.display()))?;
+    content.hash(&mut hasher);
     let profile = target.join(format!("serve-{:016x}.profdata", hasher.finish()));
-    std::fs::rename(&merged, &profile)?;
+    std::fs::rename(&merged, &profile)
+        .with_context(|| format!("moving \"{}\"", merged.display()))?;
     Ok(profile)
 }
 
@@ -173,7 +189,9 @@ fn find_profdata(compiler: &Compiler<'_>, sysroot: &Path) -> Result<PathBuf> {
 }
 
 fn output(command: &mut Command) -> Result<String> {
-    let output = command.output()?;
+    let output = command
+        .output()
+        .with_context(|| format!("running {command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

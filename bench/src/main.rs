@@ -97,7 +97,7 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// All of the following.
+    /// All of the following but guided.
     All,
     /// Requests per second, latency and CPU per request, beside the peers.
     Load,
@@ -192,7 +192,12 @@ fn main() -> Result<()> {
     }
     machine::raise_open_files();
     let context = Context::new(arguments)?;
-    if context.arguments.what == [What::Guided] {
+    if context.arguments.what.contains(&What::Guided) {
+        let is_alone = context.arguments.what == [What::Guided] && !context.arguments.write;
+        anyhow::ensure!(
+            is_alone,
+            "guided measures nothing: name it alone, without --write"
+        );
         return guided::build(context);
     }
     let mut chosen = context.arguments.what.clone();
