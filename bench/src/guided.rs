@@ -12,11 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::guests;
-use crate::manifest::{self, ISOLATION};
-use crate::peer::Serve;
 use crate::tools::{self, Load};
-use crate::{Context, cold, herd};
+use crate::{Context, cold, guests, herd, load};
 
 /// A program with counters compiles Go, JS and Python several times as slowly.
 const STARTUP: Duration = Duration::from_secs(600);
@@ -46,7 +43,7 @@ pub fn build(mut context: Context) -> Result<()> {
         std::fs::remove_dir_all(&counts)
             .with_context(|| format!("removing \"{}\"", counts.display()))?;
     }
-    load(&context)?;
+    train(&context)?;
     let profile = merge(&profdata, &counts, &target)?;
     let flag = format!("-Cprofile-use={}", profile.display());
     cargo(&context, &target, &flag, &["serve", "serve-bench"])?;
@@ -75,7 +72,7 @@ fn cargo(context: &Context, target: &Path, flag: &str, packages: &[&str]) -> Res
 
 /// What the profile is of: requests to each guest, fresh and reused, by both protocols; first
 /// requests, and many at once.
-fn load(context: &Context) -> Result<()> {
+fn train(context: &Context) -> Result<()> {
     let hello = guests::text(context, "hello")?;
     let (others, notes) = guests::samples(context, vec![]);
     for note in notes {
@@ -93,17 +90,7 @@ fn load(context: &Context) -> Result<()> {
 }
 
 fn requests(context: &Context, component: &Path, isolation: &str) -> Result<()> {
-    let service = manifest::service("load", component, &[(ISOLATION, isolation)]);
-    let manifest = manifest::write(context, "guided", &[service])?;
-    let serve = Serve {
-        context,
-        home: "guided",
-        manifest: &manifest,
-        port: 0,
-        arguments: vec!["--fresh".to_owned()],
-    };
-    let peer = serve.start()?;
-    let host = manifest::host("load");
+    let (peer, host) = load::serve(context, "guided", component, isolation)?;
     peer.wait_for(&host, Instant::now() + STARTUP)?;
     let load = Load {
         address: peer.address,
@@ -136,7 +123,8 @@ fn merge(profdata: &Path, counts: &Path, target: &Path) -> Result<PathBuf> {
     let status = Command::new(profdata)
         .arg("merge")
         .arg("-o")
-        .args([&merged, &counts.to_owned()])
+        .arg(&merged)
+        .arg(counts)
         .status()
         .with_context(|| format!("running \"{}\"", profdata.display()))?;
     ensure!(status.success(), "llvm-profdata: {status}");

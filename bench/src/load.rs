@@ -234,18 +234,7 @@ impl Bench<'_> {
                 let peer = peer::wasmtime(&self.wasmtime, &self.component, arguments)?;
                 (peer, "localhost".to_owned())
             }
-            Kind::Serve(isolation) => {
-                let service = manifest::service("load", &self.component, &[(ISOLATION, isolation)]);
-                let manifest = manifest::write(self.context, "load", &[service])?;
-                let serve = Serve {
-                    context: self.context,
-                    home: "load",
-                    manifest: &manifest,
-                    port: 0,
-                    arguments: vec!["--fresh".to_owned()],
-                };
-                (serve.start()?, manifest::host("load"))
-            }
+            Kind::Serve(isolation) => serve(self.context, "load", &self.component, isolation)?,
         };
         peer.wait_for(&host, Instant::now() + STARTUP)?;
         Ok((peer, host))
@@ -269,6 +258,25 @@ impl Bench<'_> {
             Protocol::H2c => tools::h2load(load, &self.context.directory),
         })
     }
+}
+
+/// Starts `serve` with one Service of this component; returns the host to ask for too.
+pub fn serve(
+    context: &Context,
+    home: &str,
+    component: &Path,
+    isolation: &str,
+) -> Result<(Peer, String)> {
+    let service = manifest::service("load", component, &[(ISOLATION, isolation)]);
+    let manifest = manifest::write(context, home, &[service])?;
+    let serve = Serve {
+        context,
+        home,
+        manifest: &manifest,
+        port: 0,
+        arguments: vec!["--fresh".to_owned()],
+    };
+    Ok((serve.start()?, manifest::host("load")))
 }
 
 /// The median of a value of the samples.
